@@ -37,9 +37,14 @@ struct loop {
     struct heap timers;
     struct list laters;
     bool stop;
+    struct epoll_event *events; /* private: what epoll reported in this turn, */
+    int event_at, event_n;      /* and how far it has been delivered */
 };
 
-int loop_init(struct loop *l); /* 0 or ERR_SYS */
+/* Ignores SIGPIPE in this process: a write to a socket that the other side has closed is an error of that socket, no
+ * more. 0 or ERR_SYS. Must not be moved afterwards. */
+int loop_init(struct loop *l);
+/* Runs what is still queued for later (it frees storage), until nothing is, then closes. */
 void loop_fini(struct loop *l);
 /* `events`: EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET. 0 or ERR_SYS. */
 int loop_add(struct loop *l, struct source *s, uint32_t events);
@@ -48,7 +53,8 @@ int loop_mod(struct loop *l, struct source *s, uint32_t events);
 void loop_del(struct loop *l, struct source *s);
 
 void timer_init(struct timer *t, void (*fire)(struct timer *t));
-void loop_timer(struct loop *l, struct timer *t, uint64_t at_ms);
+/* Sets the deadline, or moves it. 0, or ERR_NOMEM: possible only when the timer was not set; it is not set then. */
+int loop_timer(struct loop *l, struct timer *t, uint64_t at_ms);
 void loop_timer_stop(struct loop *l, struct timer *t);
 
 /* Queues `x` once (again: no effect) for the end of this turn; what is queued while these run is for the next turn,

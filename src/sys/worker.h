@@ -23,6 +23,8 @@ struct worker {
     struct source bell; /* eventfd */
     _Atomic(struct mail *) box;
     pthread_t thread;
+    bool is_running;
+    struct mail bye; /* ends the loop */
     unsigned index;
     void *user; /* the owner's state for this worker */
 };
@@ -30,11 +32,11 @@ struct worker {
 int worker_init(struct worker *w, unsigned index, void *user); /* 0 or ERR_SYS */
 /* Starts the thread (signals blocked in it, named "worker-N"). 0 or ERR_SYS. */
 int worker_start(struct worker *w);
-/* From any thread: ends the loop after the current turn and joins; mail not delivered by then is delivered in the
- * caller's thread. */
+/* From any other thread, once: lets mail posted before it arrive, ends the loop after that turn and joins; mail not
+ * delivered by then is delivered in the caller's thread. Harmless for a worker that was not started. */
 void worker_stop(struct worker *w);
 void worker_fini(struct worker *w);
-/* From any thread; `m->deliver` runs in the worker's thread. */
+/* From any thread, the worker's own included; `m->deliver` runs in the worker's thread. */
 void worker_post(struct worker *w, struct mail *m);
 
 #endif
