@@ -38,6 +38,8 @@ static inline bool span_is_equal(struct span a, struct span b)
 /* The part of `s` behind its first `n` bytes (empty if it is shorter). */
 static inline struct span span_skip(struct span s, size_t n)
 {
+    if (s.n == 0)
+        return s; /* NULL + 0 is undefined in C */
     return n >= s.n ? (struct span){s.p + s.n, 0} : (struct span){s.p + n, s.n - n};
 }
 
@@ -84,7 +86,8 @@ struct rd {
 
 static inline struct rd rd_of(struct span s)
 {
-    return (struct rd){s.p, s.p + s.n, 0};
+    const uint8_t *p = s.p ? s.p : (const uint8_t *)""; /* NULL + 0 is undefined in C */
+    return (struct rd){p, p + s.n, 0};
 }
 static inline size_t rd_left(const struct rd *r)
 {
