@@ -49,25 +49,30 @@ struct ev {
     char texts[EV_TEXTS_MAX];
 };
 
-/* Starts a record. */
+/* Starts a record; its time is 0. */
 void ev_begin(struct ev *e, enum ev_kind kind, uint64_t session);
 /* Adds a field. The field must be listed with the kind in ev.def and be of that type; each at most once. Empty texts
- * and unspecified addresses are left out. */
+ * and unspecified addresses are left out. Texts are cut on a UTF-8 border at EV_TEXT_MAX bytes, or at what is left of
+ * EV_TEXTS_MAX; they are kept as they came and made safe when they are printed. */
 void ev_text(struct ev *e, enum ev_field f, struct span value);
 void ev_str(struct ev *e, enum ev_field f, const char *value);
 void ev_addr(struct ev *e, enum ev_field f, const struct addr *value);
 void ev_u64(struct ev *e, enum ev_field f, uint64_t value);
 
+/* "allocation made" */
 const char *ev_kind_name(enum ev_kind kind);
 enum ev_level ev_kind_level(enum ev_kind kind);
 /* The value of a field, or NULL. */
 const struct ev_value *ev_find(const struct ev *e, enum ev_field f);
 struct span ev_text_of(const struct ev *e, const struct ev_value *v);
 
-/* One JSON object on one line, without the line feed: {"time":"2026-01-02T03:04:05.678Z","event":"...","level":"info",
- * "session":"0000000000000001", fields...}. */
+/* Room that every record fits into, terminator included. */
+enum { EV_JSON_MAX = 4608, EV_LINE_MAX = 3584 };
+/* One JSON object on one line, without the line feed: {"time":"2026-01-02T03:04:05.678Z","event":"allocation-made",
+ * "level":"info","session":"0000000000000001", fields...}. Time is UTC; a session of 0 is left out. */
 void ev_to_json(const struct ev *e, struct text *out);
-/* One line for a person: time of day, level, kind, then `key value` pairs; with ANSI colour if `colour`. */
+/* One line for a person, without the line feed: local time of day, level, kind, then `key value` pairs, two spaces
+ * between them; with ANSI colour if `colour`. A text that could be taken for more than one value stands in quotes. */
 void ev_to_line(const struct ev *e, bool colour, struct text *out);
 
 /* A single-producer single-consumer ring: one for each worker. */

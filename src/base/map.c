@@ -73,11 +73,6 @@ static uint32_t hash_of(const struct map *m, const void *key)
     return (uint32_t)map_hash(m->seed, key, m->key_size);
 }
 
-static struct map_node **bucket_of(const struct map *m, uint32_t hash)
-{
-    return &m->buckets[hash & m->mask];
-}
-
 int map_init(struct map *m, size_t key_offset, size_t key_size)
 {
     *m = (struct map){.mask = FIRST_BUCKETS - 1, .key_offset = key_offset, .key_size = key_size};
@@ -97,7 +92,7 @@ void map_fini(struct map *m)
 struct map_node *map_get(const struct map *m, const void *key)
 {
     uint32_t hash = hash_of(m, key);
-    struct map_node *node = *bucket_of(m, hash);
+    struct map_node *node = m->buckets[hash & m->mask];
     while (node && (node->hash != hash || memcmp(key_of(m, node), key, m->key_size) != 0))
         node = node->next;
     return node;
@@ -105,9 +100,11 @@ struct map_node *map_get(const struct map *m, const void *key)
 
 static void link_node(struct map *m, struct map_node *node)
 {
-    struct map_node **bucket = bucket_of(m, node->hash);
-    node->next = *bucket;
-    *bucket = node;
+    size_t bucket = node->hash & m->mask;
+    node->next = m->buckets[bucket];
+    m->buckets[bucket] = node;
+    if (bucket < m->first)
+        m->first = bucket;
 }
 
 /* Doubles the buckets. Without memory for it the chains just grow longer. */
@@ -119,7 +116,7 @@ static void grow(struct map *m)
     if (!buckets)
         return;
     m->buckets = buckets;
-    m->mask = old_count * 2 - 1;
+    m->mask = m->first = old_count * 2 - 1;
     for (size_t i = 0; i < old_count; i++) {
         for (struct map_node *node = old[i], *next; node; node = next) {
             next = node->next;
@@ -140,7 +137,7 @@ void map_put(struct map *m, struct map_node *node)
 
 void map_del(struct map *m, struct map_node *node)
 {
-    struct map_node **link = bucket_of(m, node->hash);
+    struct map_node **link = &m->buckets[node->hash & m->mask];
     while (*link && *link != node)
         link = &(*link)->next;
     must(*link == node);
@@ -149,22 +146,26 @@ void map_del(struct map *m, struct map_node *node)
     m->count--;
 }
 
-static struct map_node *first_from(const struct map *m, size_t bucket)
+/* The first bucket from this one on that is not empty; one more than the last if there is none. */
+static size_t filled_from(const struct map *m, size_t bucket)
 {
-    for (; bucket <= m->mask; bucket++)
-        if (m->buckets[bucket])
-            return m->buckets[bucket];
-    return NULL;
+    while (bucket <= m->mask && !m->buckets[bucket])
+        bucket++;
+    return bucket;
 }
 
-struct map_node *map_any(const struct map *m)
+struct map_node *map_any(struct map *m)
 {
-    return m->count ? first_from(m, 0) : NULL;
+    if (m->count == 0)
+        return NULL;
+    m->first = filled_from(m, m->first);
+    return m->buckets[m->first];
 }
 
 struct map_node *map_next(const struct map *m, const struct map_node *prev)
 {
-    if (!prev)
-        return map_any(m);
-    return prev->next ? prev->next : first_from(m, (prev->hash & m->mask) + 1);
+    if (prev && prev->next)
+        return prev->next;
+    size_t bucket = filled_from(m, prev ? (prev->hash & m->mask) + 1 : m->first);
+    return bucket <= m->mask ? m->buckets[bucket] : NULL;
 }

@@ -15,6 +15,7 @@ struct map_node {
 struct map {
     struct map_node **buckets;
     size_t count, mask;
+    size_t first;                /* all buckets before this one are empty */
     size_t key_offset, key_size; /* where the key lies, relative to the map_node, and its size in bytes */
     uint64_t seed[2];
 };
@@ -31,8 +32,8 @@ struct map_node *map_get(const struct map *m, const void *key);
 void map_put(struct map *m, struct map_node *node);
 /* Takes an element out; it must be in the map. */
 void map_del(struct map *m, struct map_node *node);
-/* Any element of the map, or NULL when it is empty: for tearing down. */
-struct map_node *map_any(const struct map *m);
+/* Any element of the map, or NULL when it is empty: for tearing down (taking all out one by one costs linear time). */
+struct map_node *map_any(struct map *m);
 /* The element after `prev` in no particular order, the first for NULL; NULL at the end. The map must not change
  * meanwhile. */
 struct map_node *map_next(const struct map *m, const struct map_node *prev);

@@ -13,7 +13,7 @@ struct pool {
     size_t size; /* of one object, with its header, in bytes */
     void **chunks;
     size_t nchunks, count;
-    uint32_t free_slot; /* first free slot + 1, or 0 */
+    uint32_t free_slot; /* first free slot + 1, or 0; the last one freed is the first to be used again */
 };
 
 void pool_init(struct pool *p, size_t object_size);
@@ -21,8 +21,10 @@ void pool_init(struct pool *p, size_t object_size);
 void pool_fini(struct pool *p);
 /* A zeroed object, or NULL when the heap is exhausted. */
 void *pool_new(struct pool *p);
-/* Frees the object; every handle to it is stale from now on. NULL is harmless. */
+/* Frees the object, which must be one of this pool in use; every handle to it is stale from now on. NULL is harmless.
+ */
 void pool_free(struct pool *p, void *object);
+/* The handle of an object in use. */
 uint64_t pool_handle(const struct pool *p, const void *object);
 /* The object, or NULL when the handle is stale, 0 or foreign. */
 void *pool_get(const struct pool *p, uint64_t handle);
