@@ -1,0 +1,77 @@
+/* An allocation: credentials, lifetime, relay ports, control flow. The verbs every TURN dialect uses; the requests that
+ * call them are in turn_*.c. Private to core/.
+ *
+ * RFC 8656 s.3.2, s.6. The owner of an allocation is the user whose credentials made it (441 otherwise).
+ */
+#ifndef CORE_ALLOC_H
+#define CORE_ALLOC_H
+
+#include "core/port.h"
+#include "core/turn.h"
+
+enum { PORT_V4, PORT_V6, PORTS };
+
+struct alloc {
+    struct map_node by_tuple;
+    struct tuple tuple;
+    struct list link;
+    struct deadline deadline;
+    struct flow flow;
+    uint32_t id;      /* number space of its channels */
+    uint64_t session; /* for events */
+    uint64_t since_ms;
+    uint32_t lifetime_s; /* as last granted */
+    uint8_t relay;       /* TRANSPORT_UDP or TRANSPORT_TCP */
+    bool is_ending;
+    uint8_t rule;          /* enum integrity_rule of its last request: a late answer uses it */
+    uint8_t tid[STUN_TID]; /* of the Allocate that made it: a retransmission is answered again */
+    uint64_t token;        /* reservation made with it, 0 = none */
+    struct stun_key key;
+    struct payer payer;
+    struct port *ports[PORTS];
+    uint64_t up_bytes, down_bytes, up_packets, down_packets, dropped;
+    const char *why_ended;
+};
+
+struct turn {
+    struct turn_shared *shared;
+    const struct turn_policy *policy;
+    struct port_table table;
+    struct map allocs; /* by 5-tuple */
+    struct list all;   /* every allocation, the ending ones too */
+    struct pool alloc_pool;
+    uint64_t now_ms, wall_s;
+    unsigned workers;
+    size_t count;
+    bool is_draining;
+    struct list *revoking; /* where turn_revoke goes on */
+    struct turn_opening *opening;
+    struct stun_msg msg; /* the message being processed */
+};
+
+struct alloc *alloc_find(const struct turn *t, const struct tuple *tuple);
+/* A new allocation without ports, in the books of its payer. NULL with the name of the limit that refused, or "out of
+ * memory". */
+struct alloc *alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, uint8_t relay,
+                        const char **limit);
+/* Sets the lifetime of both ports (`family` ADDR_NONE) or of one, from now. */
+void alloc_set_lifetime(struct turn *t, struct alloc *a, uint8_t family, uint32_t lifetime_s);
+/* Begins to end it: no longer found by its 5-tuple; waiting peers are dropped, bound ones stopped; freed, with its
+ * event, when the last has ended. */
+void alloc_end(struct turn *t, struct alloc *a, const char *reason, struct acts *acts);
+/* Ends the port of one family of a dual allocation; the last one ends the allocation. */
+void alloc_end_port(struct turn *t, struct alloc *a, int which, const char *reason, struct acts *acts);
+/* A bound peer has ended: frees an ending allocation once nothing is left of it. */
+void alloc_settle(struct turn *t, struct alloc *a, struct acts *acts);
+/* Frees one that never got a port: no event. */
+void alloc_discard(struct turn *t, struct alloc *a, struct acts *acts);
+/* Drops a peer that is dialling or waiting. */
+void alloc_drop_peer(struct turn *t, struct peer *x, bool abort, struct acts *acts);
+/* The port for peers of this family, or NULL. */
+struct port *alloc_port(const struct alloc *a, uint8_t family);
+static inline struct alloc *alloc_of(const struct port *p)
+{
+    return p->owner;
+}
+
+#endif

@@ -1,0 +1,260 @@
+/* Permissions, channels and datagrams: RFC 8656 s.9 to s.12. */
+#include "core/turn_request.h"
+
+#include "wire/frame.h"
+
+/* ---- peer addresses ---- */
+
+struct addr turn_peer_in(const struct turn *t, struct addr peer)
+{
+    for (size_t i = 0; i < t->policy->relays_n; i++) {
+        const struct turn_relay *x = &t->policy->relays[i];
+        if (!x->advertised.family || !addr_is_same_ip(&x->advertised, &peer))
+            continue;
+        struct addr local = x->local;
+        local.port = peer.port;
+        return local;
+    }
+    return peer;
+}
+
+struct addr turn_peer_out(const struct turn *t, const struct port *p, struct addr peer)
+{
+    for (size_t i = 0; i < t->policy->relays_n; i++) {
+        const struct turn_relay *x = &t->policy->relays[i];
+        if (!x->advertised.family || !addr_is_same_ip(&x->local, &peer) ||
+            !port_ranges_has(t->shared->ranges, &peer, p->relay))
+            continue;
+        struct addr public = x->advertised;
+        public.port = peer.port;
+        return public;
+    }
+    return peer;
+}
+
+int turn_judge_peer(struct turn *t, struct request *r, const struct addr *peer, struct port **port, bool *relay_only)
+{
+    *port = alloc_port(r->a, peer->family);
+    if (!*port) {
+        r->why = "the allocation has no address of the peer's family";
+        return 443;
+    }
+    enum peer_verdict verdict = peer_rules_judge(t->policy->rules, peer, &r->why);
+    *relay_only = verdict == PEER_RELAY_ONLY;
+    if (verdict != PEER_DENIED)
+        return 0;
+    struct ev *e = acts_event(r->acts, EV_PERMISSION_REFUSED, r->a->session);
+    ev_text(e, EVF_USER, payer_user(&r->a->payer));
+    ev_addr(e, EVF_CLIENT, &r->a->tuple.client);
+    ev_addr(e, EVF_PEER, peer);
+    ev_str(e, EVF_METHOD, stun_method_name(r->m->method));
+    ev_u64(e, EVF_CODE, 403);
+    ev_str(e, EVF_RULE, r->why);
+    r->is_logged = true;
+    return 403;
+}
+
+bool turn_may_talk(const struct turn *t, const struct port *p, const struct permission *x, const struct addr *peer)
+{
+    return x && (!x->relay_only || port_ranges_has(t->shared->ranges, peer, p->relay));
+}
+
+/* ---- CreatePermission ---- */
+
+static int permit_code(int err)
+{
+    return err == 0 ? 0 : 508; /* RFC 8656 s.9.2 */
+}
+
+static void log_permission(struct request *r, const struct addr *peer)
+{
+    struct ev *e = acts_event(r->acts, EV_PERMISSION_MADE, r->a->session);
+    ev_text(e, EVF_USER, payer_user(&r->a->payer));
+    ev_addr(e, EVF_CLIENT, &r->a->tuple.client);
+    ev_addr(e, EVF_PEER, peer);
+}
+
+/* All peers are judged before the first permission is installed: all or none (RFC 8656 s.9.2). */
+static int each_peer(struct turn *t, struct request *r, bool install)
+{
+    for (const struct stun_attr *at = stun_find(r->m, AT_XOR_PEER_ADDRESS); at; at = stun_find_next(r->m, at)) {
+        struct addr peer;
+        struct port *port;
+        bool relay_only;
+        if (stun_attr_addr(r->m, at, &peer))
+            return r->why = "malformed XOR-PEER-ADDRESS", 400;
+        peer = turn_peer_in(t, peer);
+        int code = turn_judge_peer(t, r, &peer, &port, &relay_only);
+        if (code)
+            return code;
+        if (!install)
+            continue;
+        code =
+            permit_code(port_permit(&t->table, port, &peer, relay_only, t->policy->allocation_permissions, t->now_ms));
+        if (code)
+            return r->why = "max-permissions", code;
+        log_permission(r, &peer);
+    }
+    return 0;
+}
+
+int turn_create_permission(struct turn *t, struct request *r)
+{
+    if (!stun_has(r->m, AT_XOR_PEER_ADDRESS))
+        return r->why = "no XOR-PEER-ADDRESS", 400;
+    int code = each_peer(t, r, false);
+    return code ? code : each_peer(t, r, true);
+}
+
+/* ---- ChannelBind ---- */
+
+static int bind_code(struct request *r, int err)
+{
+    if (err == 0)
+        return 0;
+    r->why = err == ERR_BAD ? "the channel or the peer is bound otherwise" : "max-channels";
+    return err == ERR_BAD ? 400 : 508;
+}
+
+int turn_channel_bind(struct turn *t, struct request *r)
+{
+    uint16_t number;
+    struct addr peer;
+    struct port *port;
+    bool relay_only;
+    if (r->a->relay != TRANSPORT_UDP)
+        return r->why = "channels are for UDP allocations", 403;
+    if (stun_get_u16(r->m, AT_CHANNEL_NUMBER, &number))
+        return r->why = "no CHANNEL-NUMBER", 400;
+    if (stun_get_addr(r->m, AT_XOR_PEER_ADDRESS, &peer))
+        return r->why = "no XOR-PEER-ADDRESS", 400;
+    if (number < CHANNEL_MIN || number > CHANNEL_MAX)
+        return r->why = "RFC 8656 s.12: channels are 0x4000 to 0x4fff", 400;
+    peer = turn_peer_in(t, peer);
+    int code = turn_judge_peer(t, r, &peer, &port, &relay_only);
+    if (code)
+        return code;
+    if (channel_conflicts(&t->table, port, r->a->id, number, &peer, t->now_ms))
+        return bind_code(r, ERR_BAD);
+    code = permit_code(port_permit(&t->table, port, &peer, relay_only, t->policy->allocation_permissions, t->now_ms));
+    if (code)
+        return r->why = "max-permissions", code;
+    code =
+        bind_code(r, channel_bind(&t->table, port, r->a->id, number, &peer, t->policy->allocation_channels, t->now_ms));
+    if (code)
+        return code;
+    struct ev *e = acts_event(r->acts, EV_CHANNEL_BOUND, r->a->session);
+    ev_text(e, EVF_USER, payer_user(&r->a->payer));
+    ev_addr(e, EVF_CLIENT, &r->a->tuple.client);
+    ev_addr(e, EVF_PEER, &peer);
+    ev_u64(e, EVF_COUNT, number);
+    return 0;
+}
+
+/* ---- towards the peer ---- */
+
+static void to_peer(struct turn *t, struct alloc *a, const struct port *p, const struct permission *x,
+                    const struct addr *peer, struct span body, bool df, struct acts *acts)
+{
+    if (!peer->port || !turn_may_talk(t, p, x, peer) || !payer_datagram(&a->payer, body.n, t->now_ms)) {
+        a->dropped++;
+        return;
+    }
+    a->up_packets++;
+    a->up_bytes += body.n;
+    struct act *act = acts_add(acts, ACT_TO_PEER);
+    act->link = p->link;
+    act->addr = *peer;
+    act->body = body;
+    act->df = df;
+}
+
+void turn_channel_data(struct turn *t, const struct flow *flow, uint16_t number, struct span payload, struct acts *acts)
+{
+    struct alloc *a = alloc_find(t, &flow->tuple);
+    struct channel *c = a ? channel_by_number(&t->table, a->id, number, t->now_ms) : NULL;
+    if (!c)
+        return;
+    const struct permission *x = c->permission->expires_ms > t->now_ms ? c->permission : NULL;
+    to_peer(t, a, c->port, x, &c->peer.addr, payload, false, acts);
+}
+
+/* RFC 8656 s.11.2: whatever is wrong with it, a Send indication is dropped in silence. */
+void turn_send_indication(struct turn *t, struct request *r)
+{
+    struct addr peer;
+    struct span data;
+    if (!r->a || r->a->relay != TRANSPORT_UDP || r->m->unknown_n || stun_get_bytes(r->m, AT_DATA, &data) ||
+        stun_get_addr(r->m, AT_XOR_PEER_ADDRESS, &peer))
+        return;
+    peer = turn_peer_in(t, peer);
+    struct port *p = alloc_port(r->a, peer.family);
+    if (!p)
+        return;
+    to_peer(t, r->a, p, port_permission(&t->table, p, &peer, t->now_ms), &peer, data, stun_has(r->m, AT_DONT_FRAGMENT),
+            r->acts);
+}
+
+/* ---- towards the client ---- */
+
+static void channel_to_client(const struct alloc *a, const struct channel *c, struct span payload, struct acts *acts)
+{
+    size_t cap;
+    uint8_t *head = acts_room(acts, &cap);
+    if (cap < CHANNEL_HEADER)
+        return;
+    frame_channel_header(head, (uint16_t)c->key.number, payload.n);
+    struct act *act = acts_add(acts, ACT_TO_CLIENT);
+    act->flow = a->flow;
+    act->head = acts_keep(acts, CHANNEL_HEADER);
+    act->body = payload;
+    if (transport_is_stream(a->tuple.transport))
+        act->pad = (uint8_t)frame_channel_padding(payload.n);
+}
+
+static void indication_to_client(struct turn *t, const struct alloc *a, const struct port *p, const struct addr *from,
+                                 struct span payload, const struct stun_icmp *icmp, struct acts *acts)
+{
+    uint8_t tid[STUN_TID];
+    struct stun_wr w;
+    struct addr peer = turn_peer_out(t, p, *from);
+    stun_new_tid(&STUN_RFC, tid);
+    turn_begin(acts, &w, STUN_DATA, STUN_INDICATION, tid);
+    stun_put_addr(&w, AT_XOR_PEER_ADDRESS, &peer);
+    if (icmp)
+        stun_put_icmp(&w, icmp);
+    else
+        stun_put_bytes(&w, AT_DATA, payload);
+    turn_send(acts, &w, &a->flow);
+}
+
+void turn_peer_datagram(struct turn *t, uint64_t handle, const struct addr *from, struct span payload,
+                        struct acts *acts)
+{
+    struct port *p = port_get(&t->table, handle);
+    if (!p || p->is_ending)
+        return;
+    struct alloc *a = alloc_of(p);
+    const struct channel *c = channel_by_peer(&t->table, p, from, t->now_ms);
+    const struct permission *x = c ? c->permission : port_permission(&t->table, p, from, t->now_ms);
+    if (!x || x->expires_ms <= t->now_ms || !turn_may_talk(t, p, x, from) ||
+        !payer_datagram(&a->payer, payload.n, t->now_ms)) {
+        a->dropped++;
+        return;
+    }
+    a->down_packets++;
+    a->down_bytes += payload.n;
+    if (c)
+        channel_to_client(a, c, payload, acts);
+    else
+        indication_to_client(t, a, p, from, payload, NULL, acts);
+}
+
+void turn_peer_icmp(struct turn *t, uint64_t handle, const struct addr *peer, const struct stun_icmp *icmp,
+                    struct acts *acts)
+{
+    struct port *p = port_get(&t->table, handle);
+    if (!p || p->is_ending || !turn_may_talk(t, p, port_permission(&t->table, p, peer, t->now_ms), peer))
+        return;
+    indication_to_client(t, alloc_of(p), p, peer, span_of(NULL, 0), icmp, acts);
+}
