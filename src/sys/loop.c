@@ -32,6 +32,7 @@ int loop_init(struct loop *l)
     *l = (struct loop){.epfd = epoll_create1(EPOLL_CLOEXEC), .now_ms = loop_clock_ms()};
     heap_init(&l->timers);
     list_init(&l->laters);
+    list_init(&l->mark);
     signal(SIGPIPE, SIG_IGN);
     return l->epfd < 0 ? ERR_SYS : 0;
 }
@@ -108,17 +109,15 @@ void loop_later_stop(struct later *x)
     list_del(&x->link);
 }
 
-/* Everything behind the mark was queued while these ran. */
 static void run_laters(struct loop *l)
 {
-    struct list mark;
-    list_add_tail(&l->laters, &mark);
-    while (l->laters.next != &mark) {
+    list_add_tail(&l->laters, &l->mark);
+    while (l->laters.next != &l->mark) {
         struct later *x = container_of(l->laters.next, struct later, link);
         list_del(&x->link);
         x->run(x);
     }
-    list_del(&mark);
+    list_del(&l->mark);
 }
 
 void loop_fini(struct loop *l)

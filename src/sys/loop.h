@@ -37,6 +37,7 @@ struct loop {
     struct heap timers;
     struct list laters;
     bool stop;
+    struct list mark;           /* private: in `laters` while they run; what is behind it is for the next turn */
     struct epoll_event *events; /* private: what epoll reported in this turn, */
     int event_at, event_n;      /* and how far it has been delivered */
 };
