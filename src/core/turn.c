@@ -252,6 +252,11 @@ int turn_message(struct turn *t, const struct flow *flow, struct span message, s
     return 0; /* responses are never answered (S31) */
 }
 
+bool turn_has_allocation(const struct turn *t, const struct flow *flow)
+{
+    return alloc_find(t, &flow->tuple) != NULL;
+}
+
 void turn_client_closed(struct turn *t, const struct flow *flow, struct acts *acts)
 {
     struct alloc *a = alloc_find(t, &flow->tuple);

@@ -71,6 +71,8 @@ int turn_message(struct turn *t, const struct flow *flow, struct span message, s
 /* ChannelData. Without an allocation or binding it is dropped. */
 void turn_channel_data(struct turn *t, const struct flow *flow, uint16_t channel, struct span payload,
                        struct acts *acts);
+/* Does an allocation rest on this flow? */
+bool turn_has_allocation(const struct turn *t, const struct flow *flow);
 /* The stream has ended, or a DTLS association: ends its allocation. */
 void turn_client_closed(struct turn *t, const struct flow *flow, struct acts *acts);
 
@@ -81,7 +83,8 @@ void turn_client_closed(struct turn *t, const struct flow *flow, struct acts *ac
 void turn_port_opened(struct turn *t, uint64_t handle, int err, void *link, struct acts *acts);
 /* ACT_DIAL: the caller's link of the dial in progress, so that it can be dropped. */
 void turn_dialing(struct turn *t, uint64_t handle, void *link);
-/* ACT_DIAL: err 0 when connected; otherwise `reason` (a short phrase). The link stays the caller's on failure. */
+/* ACT_DIAL: err 0 when connected; otherwise `reason` (a short phrase). A failed link comes back
+ * with ACT_DROP_PEER. */
 void turn_dialed(struct turn *t, uint64_t handle, int err, const char *reason, void *link, struct acts *acts);
 /* ACT_PAIR: both directions have ended. `up`: bytes from client to peer; `closed_by`: "client", "peer", "server". */
 void turn_pair_ended(struct turn *t, uint64_t handle, uint64_t up, uint64_t down, const char *closed_by,
