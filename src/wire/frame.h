@@ -19,7 +19,7 @@ enum speech_kind {
     SPEECH_PSEUDOTLS, /* Microsoft's pseudo-TLS hello */
     SPEECH_TLS,
     SPEECH_DTLS,
-    SPEECH_RFC4571, /* framed STUN, RTP or RTCP */
+    SPEECH_RFC4571, /* 16-bit length before each packet; recognised by a first packet that is STUN */
     SPEECH_TPKT,    /* RDP without RTP */
     SPEECH_HTTP,
     SPEECH_SIP,
@@ -45,7 +45,8 @@ struct frame {
     size_t size;      /* bytes of the stream that the frame takes, header and padding included */
 };
 
-enum { CHANNEL_HEADER = 4, CHANNEL_MIN = 0x4000, CHANNEL_MAX = 0x4fff, FRAME_STREAM_MAX = 65539 + 3 };
+enum { CHANNEL_HEADER = 4, CHANNEL_MIN = 0x4000, CHANNEL_MAX = 0x4fff };
+enum { FRAME_STREAM_MAX = 20 + 65532 }; /* the longest frame of all: a STUN message */
 
 /* Each returns 0 with the frame, ERR_SHORT (then `out->size` = bytes needed in total as far as known, 0 if unknown), or
  * ERR_BAD (the stream is lost: close). */

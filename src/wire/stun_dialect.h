@@ -34,12 +34,12 @@ enum stun_method {
 enum attr_form {
     FORM_BYTES, /* opaque or text */
     FORM_FLAG,  /* empty */
-    FORM_U8,    /* one octet, three reserved (family, protocol, EVEN-PORT's R bit stands alone: one octet only) */
-    FORM_U16,   /* two octets, two reserved (channel number) */
+    FORM_U8,  /* one octet, then reserved ones up to the table's length: three (family, protocol) or none (EVEN-PORT) */
+    FORM_U16, /* two octets, then reserved ones: two (channel number) */
     FORM_U32,
     FORM_U64,
     FORM_ADDR,  /* address in clear */
-    FORM_XADDR, /* address XORed: with the magic cookie, or as the dialect says */
+    FORM_XADDR, /* address XORed with bytes 4..19 of the header: cookie and transaction id, or 16 bytes of the latter */
     FORM_ERROR, /* class, number, reason phrase */
 };
 
@@ -104,45 +104,57 @@ struct stun_type_row {
 
 struct stun_at_row {
     uint16_t type;     /* on the wire */
-    uint8_t at;        /* enum stun_at */
-    uint8_t form;      /* enum attr_form */
     uint16_t min, max; /* length of the value in bytes */
+    uint8_t step;      /* the length is min, min + step ... max */
+    uint8_t at;        /* enum stun_at; AT_UNKNOWN in a row the dialect does not have */
+    uint8_t form;      /* enum attr_form */
+    bool repeats;      /* may stand more than once; of all others only the first counts (RFC 8489 s.14) */
 };
 
-/* What the text of a MESSAGE-INTEGRITY is. Tried in the order of the dialect; the one that held is answered in. */
+/* What the text of a MESSAGE-INTEGRITY is. Tried in the order of the dialect; the one that held is answered in. "Pad"
+ * means zero bytes behind the text up to the next multiple of 64. */
 enum integrity_rule {
     INTEGRITY_NONE,
     INTEGRITY_RFC,        /* HMAC-SHA1; length field ends with the attribute (RFC 8489 s.14.5) */
-    INTEGRITY_RFC_SHA256, /* HMAC-SHA256 in MESSAGE-INTEGRITY-SHA256 (s.14.6), 16..32 bytes */
+    INTEGRITY_RFC_SHA256, /* HMAC-SHA256 in MESSAGE-INTEGRITY-SHA256, all 32 bytes (s.14.6: shorter only where a usage
+                           * allows it, and neither TURN nor ICE does) */
     INTEGRITY_FULL_PAD64, /* HMAC-SHA1; length field as sent, text zero-padded to 64 (MS-ICE2, MS-TURN) */
     INTEGRITY_FULL,       /* HMAC-SHA1; length field as sent, no padding */
     INTEGRITY_RFC_PAD64,  /* HMAC-SHA1; length field ends with the attribute, text zero-padded to 64 */
-    INTEGRITY_MS_SHA256,  /* HMAC-SHA256, 32 bytes in MESSAGE-INTEGRITY, padded like FULL_PAD64; caller derives the key
-                           */
+    INTEGRITY_MS_SHA256,  /* HMAC-SHA256, 32 bytes in MESSAGE-INTEGRITY, text as FULL_PAD64; caller derives the key */
+    INTEGRITY_COUNT
 };
 
 struct stun_dialect {
     const char *name;
     const struct stun_type_row *types; /* NULL: the RFC bit layout of method and class */
     size_t types_n;
-    const struct stun_at_row *attrs; /* sorted by wire type */
-    size_t attrs_n;
-    uint8_t align;             /* attributes start at multiples of this: 4 or 1 */
-    bool cookie_in_header;     /* 0x2112a442 in bytes 4-7, transaction id of 12 bytes */
-    bool cookie_attribute;     /* 000f 0004 72c64bc6 is the first attribute */
-    bool xor_with_transaction; /* XADDR uses the 16 transaction id bytes instead of cookie + transaction id */
-    bool quirk_fingerprint;    /* the damaged CRC table is accepted where IMPLEMENTATION-VERSION is absent */
-    uint8_t rules[6];          /* enum integrity_rule, in the order to try; INTEGRITY_NONE ends it */
+    const struct stun_at_row *attrs; /* AT_COUNT rows, by meaning */
+    const uint8_t *ats;              /* enum stun_at by wire type, see stun_dialect_attr_type */
+    uint8_t align;                   /* attributes start at multiples of this: 4 or 1 */
+    bool cookie_in_header;           /* 0x2112a442 in bytes 4-7, transaction id of 12 bytes */
+    bool cookie_attribute;           /* 000f 0004 72c64bc6 is the first attribute */
+    bool quirk_fingerprint;          /* the damaged CRC table is accepted where IMPLEMENTATION-VERSION is absent */
+    uint8_t rules[6];                /* enum integrity_rule, in the order to try; INTEGRITY_NONE ends it */
 };
 
 extern const struct stun_dialect STUN_RFC, STUN_MSICE2, STUN_MSTURN;
 
 /* The row for a meaning, or NULL when the dialect has no such attribute. */
-const struct stun_at_row *stun_dialect_attr(const struct stun_dialect *d, enum stun_at at);
+static inline const struct stun_at_row *stun_dialect_attr(const struct stun_dialect *d, enum stun_at at)
+{
+    return at < AT_COUNT && d->attrs[at].at ? &d->attrs[at] : NULL;
+}
+/* All attribute types in use lie in 0x0000..0x00ff and 0x8000..0x80ff; each has a slot in `ats`. */
+enum { STUN_AT_SLOTS = 512 };
+#define STUN_AT_SLOT(type) (((type) >> 15) << 8 | ((type)&0xff))
 /* The row for a wire type, or NULL when it is unknown to the dialect. */
-const struct stun_at_row *stun_dialect_attr_type(const struct stun_dialect *d, uint16_t type);
+static inline const struct stun_at_row *stun_dialect_attr_type(const struct stun_dialect *d, uint16_t type)
+{
+    return type & 0x7f00 ? NULL : stun_dialect_attr(d, (enum stun_at)d->ats[STUN_AT_SLOT(type)]);
+}
 /* Message type of the wire to method and class; method STUN_METHOD_UNKNOWN with the right class for an unknown RFC
- * method. ERR_BAD when the dialect has no such type at all. */
+ * method. ERR_BAD when the dialect has no such type at all (first two bits not zero included). */
 int stun_dialect_type(const struct stun_dialect *d, uint16_t type, uint8_t *method, uint8_t *cls);
 /* Method and class to the message type of the wire; 0xffff when the dialect lacks the pair. */
 uint16_t stun_dialect_type_of(const struct stun_dialect *d, enum stun_method method, enum stun_class cls);
