@@ -44,7 +44,6 @@ enum act_kind {
     ACT_STOP_PAIR, /* link = bound peer connection: stop the pump */
     ACT_HAND,      /* flow.link = client connection, worker: it belongs there, with the message that is being processed
                       unread */
-    ACT_CLOSE_CLIENT, /* flow.link: close after what was written */
     ACT_TRUST_CLIENT, /* flow.link: it has proven itself (authenticated allocation): lift the limits for strangers */
 };
 
