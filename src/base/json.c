@@ -7,34 +7,52 @@ struct json json_of(struct text *out)
     return (struct json){out, false};
 }
 
-static void put_escaped(struct text *out, uint32_t code, struct span bytes)
+/* RFC 8259 s.7, and DEL and C1 too: JSON may end up on a terminal. */
+static bool must_escape(uint32_t code)
 {
+    return code < 0x20 || code == '"' || code == '\\' || (code >= 0x7f && code < 0xa0);
+}
+
+/* Bytes at the start of `s` that may stand in a string as they are. */
+static size_t plain_length(struct span s)
+{
+    size_t n = 0, more;
+    uint32_t code;
+    while ((more = text_utf8_first(span_skip(s, n), &code)) && !must_escape(code))
+        n += more;
+    return n;
+}
+
+/* Writes the first character of `s` escaped, or U+FFFD for a byte that is no UTF-8. Returns its length in `s`. */
+static size_t put_escaped(struct text *out, struct span s)
+{
+    uint32_t code;
+    size_t n = text_utf8_first(s, &code);
+    if (n == 0) {
+        text_add(out, "\xef\xbf\xbd");
+        return 1;
+    }
     switch (code) {
     case '"': text_add(out, "\\\""); break;
     case '\\': text_add(out, "\\\\"); break;
     case '\n': text_add(out, "\\n"); break;
     case '\r': text_add(out, "\\r"); break;
     case '\t': text_add(out, "\\t"); break;
-    default:
-        if (code < 0x20 || (code >= 0x7f && code < 0xa0)) /* C0, DEL and C1: JSON may end up on a terminal */
-            text_addf(out, "\\u%04x", (unsigned)code);
-        else
-            text_add_span(out, bytes);
+    default: text_addf(out, "\\u%04x", (unsigned)code);
     }
+    return n;
 }
 
-/* RFC 8259 s.7; what is no UTF-8 becomes U+FFFD, a byte at a time. */
 static void put_string(struct text *out, struct span s)
 {
     text_add(out, "\"");
     while (s.n) {
-        uint32_t code;
-        size_t n = text_utf8_first(s, &code);
+        size_t n = plain_length(s);
         if (n)
-            put_escaped(out, code, span_take(s, n));
+            text_add_span(out, span_take(s, n));
         else
-            text_add(out, "\xef\xbf\xbd");
-        s = span_skip(s, n ? n : 1);
+            n = put_escaped(out, s);
+        s = span_skip(s, n);
     }
     text_add(out, "\"");
 }

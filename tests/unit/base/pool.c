@@ -38,6 +38,28 @@ static void handles_go_stale(void **state)
     pool_fini(&p);
 }
 
+#ifdef POOL_POISON
+/* With the address checker, a pointer kept too long is noticed at its first use. */
+static void freed_memory_is_poisoned(void **state)
+{
+    struct pool p;
+    pool_init(&p, sizeof(struct item));
+    struct item *item = pool_new(&p);
+    assert_false(__asan_address_is_poisoned(item));
+    assert_true(__asan_address_is_poisoned(slot_at(&p, 1) + 1));
+    pool_free(&p, item);
+    assert_true(__asan_address_is_poisoned(item));
+    assert_ptr_equal(pool_new(&p), item);
+    assert_false(__asan_address_is_poisoned(item));
+    pool_fini(&p);
+}
+#else
+static void freed_memory_is_poisoned(void **state)
+{
+    print_message("# needs a build with -Db_sanitize=address\n");
+}
+#endif
+
 static void new_objects_are_zeroed(void **state)
 {
     struct pool p;
@@ -139,8 +161,11 @@ static void wrong_frees_are_mistakes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(handles_go_stale),         cmocka_unit_test(new_objects_are_zeroed),
-        cmocka_unit_test(pool_agrees_with_a_table), cmocka_unit_test(without_memory_there_is_no_object),
+        cmocka_unit_test(handles_go_stale),
+        cmocka_unit_test(freed_memory_is_poisoned),
+        cmocka_unit_test(new_objects_are_zeroed),
+        cmocka_unit_test(pool_agrees_with_a_table),
+        cmocka_unit_test(without_memory_there_is_no_object),
         cmocka_unit_test(wrong_frees_are_mistakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
