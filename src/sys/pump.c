@@ -247,9 +247,10 @@ static size_t way_copy(struct pump *p, struct way *w, struct side *from, struct 
 static size_t way_splice(struct pump *p, struct way *w, struct side *from, size_t want)
 {
     ssize_t n = pipe_fill(w->pipe, from->src.fd, want < SPLICE_BYTES ? want : SPLICE_BYTES);
-    w->is_bulk = n >= BULK_MIN;
-    if (n > 0)
+    if (n > 0) {
+        w->is_bulk = n >= BULK_MIN;
         return (size_t)n;
+    }
     read_nothing(p, w, from, n == 0 ? 0 : errno == EAGAIN ? ERR_AGAIN : ERR_CLOSED);
     return 0;
 }
