@@ -1,0 +1,220 @@
+/* TCP relays (RFC 6062): the relayed connection and what must be true of the bytes that pass it. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "app/doctor_tcp_pair.h"
+#include "sys/loop.h"
+
+enum { QUIET_MS = 200, EARLY_BYTES = 1 << 20, BURST_BYTES = 6 << 20, BACK_BYTES = 256 << 10, BEHIND_BYTES = 1000 };
+
+void check_tcp_allocate(struct doctor *d)
+{
+    struct client c;
+    char relayed[ADDR_TEXT_MAX];
+    if (tcp_allocate(d, &c, ADDR_NONE)) {
+        d->have |= NEED_TCP_RELAY;
+        addr_format(&c.turnc.relayed, relayed);
+        doctor_ok(d, "%s, lifetime %" PRIu32 " s", relayed, c.turnc.lifetime_s);
+    }
+    client_close(&c);
+}
+
+void check_multicast(struct doctor *d)
+{
+    struct client c;
+    struct addr group = addr_v4(0xe0000001, 9);
+    if (tcp_allocate(d, &c, ADDR_NONE)) {
+        struct client *one = &c;
+        client_expect(&c, STUN_CONNECT);
+        turnc_connect(&c.turnc, &group, loop_clock_ms());
+        clients_await(&one, 1, STUN_CONNECT, doctor_deadline(d));
+        const struct outcome *o = &c.outcome[STUN_CONNECT];
+        if (o->why == TURNC_REFUSED && o->code == 403)
+            doctor_ok(d, "403 for Connect to 224.0.0.1");
+        else {
+            doctor_fail_outcome(d, "Connect to 224.0.0.1 must be answered 403", o);
+            doctor_remedy(
+                d, "RFC 8656 s.21.1.5 and RFC 6062 s.5.2: multicast peers are forbidden, not an error of the server.");
+        }
+    }
+    client_close(&c);
+}
+
+void check_tcp_connect(struct doctor *d)
+{
+    struct tcp_pair *p = &d->pair;
+    uint64_t start_us = link_clock_us();
+    if (!tcp_pair_allocate(d, p) || !tcp_pair_connect(d, p) || !tcp_pair_bind_a(d, p) || !tcp_pair_bind_b(d, p)) {
+        tcp_pair_close(p);
+        return;
+    }
+    double took_ms = (double)(link_clock_us() - start_us) / 1000;
+    bool right_source = addr_is_equal(&p->b.attempts[0].peer, &p->a.turnc.relayed);
+    char source[ADDR_TEXT_MAX];
+    d->have |= NEED_TCP_PAIR;
+    doctor_number(d, "setup_ms", took_ms);
+    if (right_source) {
+        doctor_ok(d, "relay to relay, both ends bound after %.1f ms", took_ms);
+    } else {
+        doctor_warn(d, "the connection does not come from the relayed address, but from %s",
+                    addr_format(&p->b.attempts[0].peer, source));
+        doctor_remedy(d,
+                      "RFC 6062 s.5.2 wants the relayed address as source; peers that filter by it will refuse. A NAT "
+                      "between the server and itself can be the reason.");
+    }
+}
+
+/* ---- bytes ---- */
+
+static bool move(struct doctor *d, struct transfer *f, const char *what)
+{
+    char buf[200];
+    struct text t = text_of(buf, sizeof buf);
+    int err = transfer_run(f, d->target->timeout_ms, loop_clock_ms() + 4 * (uint64_t)d->target->timeout_ms);
+    if (!err)
+        return true;
+    transfer_tell(f, err, &t);
+    doctor_fail(d, "%s: %s", what, buf);
+    doctor_remedy(
+        d, "The relay loses or stops bytes of a TCP stream: desktop sharing through it freezes or breaks. Look for "
+           "errors in the server's log; update or replace it.");
+    return false;
+}
+
+void check_tcp_transfer(struct doctor *d)
+{
+    struct transfer there, back;
+    transfer_init(&there, &d->pair.data_a, &d->pair.data_b, d->target->bytes);
+    transfer_init(&back, &d->pair.data_b, &d->pair.data_a, d->target->bytes);
+    if (move(d, &there, "Connect's side to the listening side") && move(d, &back, "listening side to Connect's side")) {
+        double mib = (double)(there.received + back.received) / (1 << 20);
+        doctor_number(d, "to_listener_mbit_s", transfer_speed(&there));
+        doctor_number(d, "to_connector_mbit_s", transfer_speed(&back));
+        doctor_ok(d, "%.1f MiB, every byte right; %.0f Mbit/s to the listening side, %.0f Mbit/s back", mib,
+                  transfer_speed(&there), transfer_speed(&back));
+    } else {
+        tcp_pair_close(&d->pair);
+    }
+}
+
+/* Ends A's direction, then sends the other way. */
+static void half_close(struct doctor *d)
+{
+    struct link *a = &d->pair.data_a, *b = &d->pair.data_b;
+    struct transfer there, back;
+    char buf[200];
+    struct text t = text_of(buf, sizeof buf);
+    transfer_init(&there, a, b, 0);
+    transfer_init(&back, b, a, BACK_BYTES);
+    link_half_close(a);
+    int err = transfer_end(&there, d->target->timeout_ms);
+    if (err) {
+        doctor_fail(d, "the end of one direction does not reach the other side%s",
+                    err == ERR_SYS ? ": it sees a broken connection" : "");
+        return;
+    }
+    err = transfer_run(&back, d->target->timeout_ms, UINT64_MAX);
+    link_half_close(b);
+    if (!err)
+        err = transfer_end(&back, d->target->timeout_ms);
+    if (!err) {
+        doctor_ok(d, "after the end of one direction the other carried %d KiB to its own end", BACK_BYTES >> 10);
+        return;
+    }
+    transfer_tell(&back, err, &t);
+    doctor_fail(d, "the end of one direction ends the other too: %s", buf);
+}
+
+void check_tcp_half_close(struct doctor *d)
+{
+    if (!d->pair.is_open) {
+        doctor_skip(d, "the transfer failed");
+        return;
+    }
+    half_close(d);
+    if (d->row->result == DOCTOR_FAIL)
+        doctor_remedy(
+            d, "The relay treats a half-closed connection as closed: what the other side still had to send is lost. "
+               "Nothing in its configuration helps; use a relay that passes half-close on.");
+    tcp_pair_close(&d->pair);
+}
+
+/* ---- bytes around the bind ---- */
+
+void check_early_bytes(struct doctor *d)
+{
+    struct tcp_pair *p = &d->pair;
+    struct transfer f;
+    char buf[200];
+    struct text t = text_of(buf, sizeof buf);
+    if (tcp_pair_allocate(d, p) && tcp_pair_connect(d, p) && tcp_pair_bind_a(d, p)) {
+        transfer_init(&f, &p->data_a, &p->data_b, EARLY_BYTES);
+        transfer_push(&f, QUIET_MS);
+        uint64_t early = f.sent;
+        if (tcp_pair_bind_b(d, p)) {
+            int err = transfer_run(&f, d->target->timeout_ms, UINT64_MAX);
+            transfer_tell(&f, err, &t);
+            if (!err) {
+                doctor_ok(d, "%" PRIu64 " KiB sent before the bind, all arrived", early >> 10);
+            } else {
+                doctor_fail(d, "%" PRIu64 " KiB sent before the other side had bound: %s", early >> 10, buf);
+                doctor_remedy(
+                    d, "The relay drops what a peer sends before the client has bound (instead of leaving it to TCP), "
+                       "and the connection goes on with a hole: an RDP session then breaks at random. Nothing in its "
+                       "configuration helps.");
+            }
+        }
+    }
+    tcp_pair_close(p);
+}
+
+void check_pipelined(struct doctor *d)
+{
+    struct tcp_pair *p = &d->pair;
+    struct transfer f;
+    uint8_t behind[BEHIND_BYTES];
+    if (tcp_pair_allocate(d, p) && tcp_pair_connect(d, p) && tcp_pair_bind_a(d, p)) {
+        transfer_init(&f, &p->data_b, &p->data_a, BEHIND_BYTES);
+        transfer_pattern(f.seed, 0, behind, sizeof behind);
+        p->b.behind = span_of(behind, sizeof behind);
+        if (tcp_pair_bind_b(d, p)) {
+            f.sent = BEHIND_BYTES;
+            if (transfer_run(&f, d->target->timeout_ms < 2000 ? d->target->timeout_ms : 2000, UINT64_MAX) == 0) {
+                doctor_ok(d, "%d bytes sent with the ConnectionBind request arrived", BEHIND_BYTES);
+            } else {
+                doctor_warn(d, "%" PRIu64 " of %d bytes sent with the ConnectionBind request arrived", f.received,
+                            BEHIND_BYTES);
+                doctor_remedy(
+                    d, "A client must wait for the answer to its bind with this relay before it sends, which costs a "
+                       "round trip; one that does not wait loses its first bytes.");
+            }
+        }
+    }
+    tcp_pair_close(p);
+}
+
+/* Fills all buffers on the way, closes, and only then reads. */
+void check_tail(struct doctor *d)
+{
+    struct tcp_pair *p = &d->pair;
+    struct transfer f;
+    char buf[200];
+    struct text t = text_of(buf, sizeof buf);
+    if (tcp_pair_allocate(d, p) && tcp_pair_connect(d, p) && tcp_pair_bind_a(d, p) && tcp_pair_bind_b(d, p)) {
+        transfer_init(&f, &p->data_a, &p->data_b, BURST_BYTES);
+        transfer_push(&f, QUIET_MS);
+        f.total = f.sent;
+        link_close(&p->data_a);
+        int err = transfer_run(&f, d->target->timeout_ms, UINT64_MAX);
+        transfer_tell(&f, err, &t);
+        if (!err)
+            doctor_ok(d, "%" PRIu64 " KiB sent and closed at once: all arrived", f.sent >> 10);
+        else {
+            doctor_fail(d, "%" PRIu64 " KiB sent and closed at once: %s", f.sent >> 10, buf);
+            doctor_remedy(
+                d, "The relay throws away what it still holds when one side closes: the last screen update or the end "
+                   "of a file is lost. Nothing in its configuration helps.");
+        }
+    }
+    tcp_pair_close(p);
+}
