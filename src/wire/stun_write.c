@@ -171,6 +171,8 @@ void stun_put_unknown(struct stun_wr *s, const struct stun_msg *refused)
 
 void stun_put_icmp(struct stun_wr *s, const struct stun_icmp *icmp)
 {
+    if (icmp->type > 0x7f)
+        s->w.err = ERR_BAD;
     uint8_t *p = put_header(s, stun_dialect_attr(s->dialect, AT_ICMP), 8);
     if (!p)
         return;
