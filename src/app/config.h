@@ -19,6 +19,7 @@ enum listen_scheme {
     LISTEN_DTLS = 32,    /* DTLS only */
 };
 
+/* `local` has a port; 0.0.0.0 and [::] stand for all addresses of their family. */
 struct config_listen {
     struct addr local;
     unsigned schemes; /* enum listen_scheme, or-ed */
@@ -51,7 +52,8 @@ struct config_limits {
 };
 
 struct config {
-    char *file; /* it came from, or NULL */
+    struct conf *conf; /* the values as they were written, and where */
+    char *file;        /* it came from, or NULL */
     struct config_listen listen[CONFIG_LIST_MAX];
     size_t listen_n; /* 0: 3478 on all addresses */
     struct config_relay relay[CONFIG_LIST_MAX];
@@ -62,7 +64,7 @@ struct config {
     size_t users_n;
     char *secrets[CONFIG_LIST_MAX]; /* TURN REST shared secrets, newest first */
     size_t secrets_n;
-    struct config_rule *rules; /* allow-peer and deny-peer, in order */
+    struct config_rule *rules; /* allow-peer, then deny-peer; no prefix twice */
     size_t rules_n;
     unsigned workers; /* at least 1 */
     char *state;      /* directory: generated credential, certificate, users.db */
@@ -76,11 +78,28 @@ struct config {
     struct config_limits limits;
 };
 
-/* Defaults, then the file (NULL: none), then the flags. NULL with `why` = one or more lines "FILE:LINE: what, why, what
- * to do" (or "--flag VALUE: ..."). */
+/* Defaults, then the file, then the flags. `file` NULL: the one that the flags name with -c, if any. argv[0] is not a
+ * flag. NULL with `why` = one or more lines "FILE:LINE: what: why and what to do" (or "--flag: ..."), a line feed
+ * behind each. The credential files must be readable and run-as must exist. Not for two threads at a time. */
 struct config *config_load(const char *file, int argc, char **argv, struct text *why);
 void config_free(struct config *c);
-/* The effective configuration in the file's syntax, secrets masked unless `show_secrets`. */
+/* The effective configuration in the file's syntax, each value with a comment that says where it came from; secrets
+ * masked unless `show_secrets`. */
 void config_print(const struct config *c, bool show_secrets, struct text *out);
+/* The same as one JSON object: durations in seconds, sizes in bytes. */
+void config_print_json(const struct config *c, bool show_secrets, struct text *out);
+/* Adds the names of the options, separated by ", ", that differ between the two and cannot be changed by a reload. */
+void config_fixed_changes(const struct config *running, const struct config *next, struct text *out);
+/* Adds a line for each thing that is allowed but unwise: a file with secrets that others can read, a short secret. */
+void config_warnings(const struct config *c, struct text *out);
+
+/* ---- texts about the options ---- */
+
+/* The flags of `causeway serve`. */
+void config_help_flags(struct text *out);
+/* A file with every option as a comment. */
+void config_sample(struct text *out);
+/* causeway.conf(5). */
+void config_man(struct text *out);
 
 #endif
