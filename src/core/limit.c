@@ -52,6 +52,7 @@ struct limiter {
 /* ---- buckets ---- */
 
 static const uint64_t ns_per_s = 1000000000, ns_per_ms = 1000000;
+__extension__ typedef unsigned __int128 wide; /* rates times nanoseconds outgrow 64 bits */
 
 /* Units that the bucket holds now. */
 static uint64_t bucket_room(struct bucket *b, uint64_t per_s, uint64_t burst_ms, uint64_t now_ns)
@@ -62,12 +63,12 @@ static uint64_t bucket_room(struct bucket *b, uint64_t per_s, uint64_t burst_ms,
         full_at = now_ns;
     if (full_at >= limit)
         return 0;
-    return (uint64_t)((unsigned __int128)(limit - full_at) * per_s / ns_per_s);
+    return (uint64_t)((wide)(limit - full_at) * per_s / ns_per_s);
 }
 
 static void bucket_spend(struct bucket *b, uint64_t per_s, uint64_t units, uint64_t now_ns)
 {
-    uint64_t cost = (uint64_t)((unsigned __int128)units * ns_per_s / per_s);
+    uint64_t cost = (uint64_t)((wide)units * ns_per_s / per_s);
     uint64_t old = atomic_load_explicit(&b->full_at_ns, memory_order_relaxed), new;
     do
         new = (old < now_ns ? now_ns : old) + cost;
