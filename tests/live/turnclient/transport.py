@@ -51,6 +51,12 @@ def _family(host: str) -> int:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
+def _told_size(head: bytes) -> int:
+    """How long a STUN or ChannelData message says it is, without padding; `head` are at least four octets."""
+    first, length = struct.unpack("!HH", head[:4])
+    return (4 if first & 0xC000 else 20) + length
+
+
 class Udp(Transport):
     """Plain datagrams."""
 
@@ -102,8 +108,8 @@ class Tcp(Transport):
                 piece = self.sock.recv(need)
             except (TimeoutError, ssl.SSLWantReadError):
                 return None
-            except (ConnectionResetError, ssl.SSLEOFError) as error:
-                raise Closed(self._partial) from error
+            except (ConnectionResetError, ssl.SSLEOFError):
+                raise Closed(self._partial) from None
             if not piece:
                 raise Closed(self._partial)
             self._partial += piece
@@ -112,9 +118,8 @@ class Tcp(Transport):
         """Octets still to come of the message that has begun (RFC 8656 s.12.5: stream ChannelData is padded)."""
         if len(self._partial) < 4:
             return 4 - len(self._partial)
-        first, length = struct.unpack("!HH", self._partial[:4])
-        whole = 4 + length + -length % 4 if first & 0xC000 else 20 + length
-        return whole - len(self._partial)
+        told = _told_size(self._partial)
+        return told - len(self._partial) + (-told % 4 if self._partial[0] & 0xC0 else 0)
 
 
 class Tls(Tcp):
@@ -182,13 +187,19 @@ class Dtls(Transport):
         self.sock.send(data)
 
     def recv(self, timeout: float = TIMEOUT) -> bytes | None:
+        """One datagram; the child hands longer ones out in pieces of 1024 octets."""
         self.sock.settimeout(max(timeout, 0.001))
-        try:
-            data = self.sock.recv(65536)
-        except TimeoutError:
-            return None
-        if not data:
-            raise Closed
+        data = b""
+        while len(data) < 4 or len(data) < _told_size(data):
+            try:
+                piece = self.sock.recv(65536)
+            except TimeoutError:
+                return data or None
+            if not piece:
+                raise Closed(data)
+            data += piece
+            if len(piece) < 1024:
+                break
         return data
 
     def close(self) -> None:
