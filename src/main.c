@@ -8,6 +8,8 @@
 #include "sys/conf.h"
 
 static const struct command commands[] = {
+    {"serve", "the relay: TURN over UDP, TCP, TLS and DTLS", serve_main, serve_usage},
+    {"doctor", "check a TURN server, and say what to mend", doctor_main, NULL},
     {"user", "keep users, make time-limited credentials", user_main, user_usage},
     {"conf", "check a configuration and show what it comes to", conf_main, conf_usage},
 };
@@ -74,8 +76,9 @@ static void hide(char *value)
 /* A copy of the arguments to work with; the secrets in the original, which `ps` shows, are overwritten. */
 static char **take_arguments(int argc, char **argv)
 {
+    static char **copy; /* as long as the process */
     static const char *const secrets[] = {"--user", "--secret"};
-    char **copy = calloc((size_t)argc + 1, sizeof *copy);
+    copy = calloc((size_t)argc + 1, sizeof *copy);
     for (int i = 0; copy && i < argc; i++)
         if (!(copy[i] = strdup(argv[i])))
             return NULL;

@@ -1,13 +1,13 @@
-#include "app/serve.h"
-
+/* `causeway serve`: the command line of the server, what it says at its start, and its self-test. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/command.h"
 #include "app/doctor.h"
 #include "app/server.h"
 
-enum { EXIT_SERVED = 0, EXIT_FAILED = 1, EXIT_CONFIG = 2, WHY_MAX = 8192 };
+enum { WHY_MAX = 8192 };
 
 /* ---- what it says ---- */
 
@@ -138,63 +138,50 @@ static void start_self_test(struct self_test *t, const struct server *s)
 
 /* ---- the command ---- */
 
-static void say_help(void)
+void serve_usage(struct text *out)
 {
-    static char buf[32768];
-    struct text flags = text_of(buf, sizeof buf);
-    config_help_flags(&flags);
-    printf(
+    text_add(
+        out,
         "usage: causeway serve [-c FILE] [flags]\n\n"
         "Serves TURN (RFC 8656, RFC 6062) until SIGTERM. Without -c and flags: port 3478 on all addresses, UDP, TCP,\n"
         "TLS and DTLS, with a credential that is made at the first start and printed.\n\n"
         "  causeway serve\n"
         "  causeway serve --user alice:sesame --relay-ip 192.0.2.1\n"
         "  causeway serve -c /etc/causeway.conf\n\n"
-        "Flags (each is also an option of the file; causeway conf --sample prints one):\n\n%s\n"
-        "Signals: SIGHUP reloads configuration and certificates; SIGTERM and SIGINT drain, a second one ends at once.\n"
-        "Standard output: what is served, then a line \"ready\". Standard error: one event a line.\n"
-        "Exit codes: 0 stopped in good order, 1 could not serve, 2 the configuration is wrong.\n",
-        buf);
-}
-
-static bool wants_help(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            return true;
-    return false;
+        "Flags (each is also an option of the file; causeway conf --sample prints one):\n\n");
+    config_help_flags(out);
+    text_add(out, "\nSignals: SIGHUP reloads configuration and certificates; SIGTERM and SIGINT drain, a second one "
+                  "ends at once.\n"
+                  "Standard output: what is served, then a line \"ready\". Standard error: one event a line.\n"
+                  "Exit codes: 0 stopped in good order, 1 could not serve, 2 the configuration is wrong.\n");
 }
 
 static int complain(int code, const struct text *why)
 {
     bool has_end = why->n && why->buf[why->n - 1] == '\n';
-    fprintf(stderr, "causeway serve: %s:\n%s%s", code == EXIT_CONFIG ? "the configuration is wrong" : "cannot serve",
+    fprintf(stderr, "causeway serve: %s:\n%s%s", code == EXIT_USAGE ? "the configuration is wrong" : "cannot serve",
             why->buf, has_end ? "" : "\n");
     return code;
 }
 
 int serve_main(int argc, char **argv)
 {
-    if (wants_help(argc, argv)) {
-        say_help();
-        return EXIT_SERVED;
-    }
     static struct server server;
     static struct self_test test;
     char buf[WHY_MAX];
     struct text why = text_of(buf, sizeof buf);
     struct config *config = config_load(NULL, argc, argv, &why);
     if (!config)
-        return complain(EXIT_CONFIG, &why);
+        return complain(EXIT_USAGE, &why);
     int err = server_open(&server, config, argc, argv, &why);
     if (err) {
         server_close(&server);
-        return complain(err == ERR_BAD || err == ERR_CRYPTO ? EXIT_CONFIG : EXIT_FAILED, &why);
+        return complain(err == ERR_BAD || err == ERR_CRYPTO ? EXIT_USAGE : EXIT_REFUSED, &why);
     }
     say_start(&server);
     start_self_test(&test, &server);
     server_run(&server);
     /* A self-test that still runs ends with the process. */
     server_close(&server);
-    return EXIT_SERVED;
+    return EXIT_OK;
 }
