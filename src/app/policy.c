@@ -1,6 +1,8 @@
 #include "app/policy.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "sys/sock.h"
 
@@ -62,6 +64,24 @@ static int add_creds(struct policy *p, const struct policy_source *s, struct tex
 }
 
 /* ---- addresses and rules ---- */
+
+/* A relay address that cannot be bound would refuse every allocation. */
+static int check_relays(const struct config *c, struct text *why)
+{
+    for (size_t i = 0; i < c->relay_n; i++) {
+        struct addr local = c->relay[i].local;
+        int fd = sock_udp(&local, false, 0);
+        if (fd >= 0) {
+            close(fd);
+            continue;
+        }
+        char buf[ADDR_TEXT_MAX];
+        text_addf(why, "relay-ip %s: %s: give an address of this machine; behind 1:1 NAT write LOCAL=PUBLIC",
+                  addr_format_ip(&local, buf), strerror(errno));
+        return ERR_BAD;
+    }
+    return 0;
+}
 
 static void add_relays(struct policy *p, const struct config *c)
 {
@@ -128,6 +148,7 @@ static int add_tls(struct policy *p, const struct policy_source *s, struct text 
 
 static void set_numbers(struct policy *p, const struct config *c)
 {
+    p->log_debug = c->log_debug;
     p->turn.creds = p->creds;
     p->turn.rules = p->rules;
     p->turn.lifetime_default_s = c->lifetime_default_s;
@@ -145,7 +166,9 @@ struct policy *policy_new(const struct policy_source *s, struct text *why)
         return NULL;
     }
     add_relays(p, s->config);
-    int err = add_creds(p, s, why);
+    int err = check_relays(s->config, why);
+    if (!err)
+        err = add_creds(p, s, why);
     if (!err)
         err = add_rules(p, s->config);
     if (!err)

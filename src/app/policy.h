@@ -18,7 +18,8 @@ struct policy {
     struct cred_table *creds;
     struct peer_rules *rules;
     struct turn_relay relays[CONFIG_LIST_MAX];
-    size_t users; /* in configuration and database together */
+    bool log_debug; /* events of that level are wanted */
+    size_t users;   /* in configuration and database together */
 };
 
 /* What does not stand in the configuration. Strings are borrowed. */

@@ -79,14 +79,17 @@ static void carry_out(struct relay *r, const struct act *act)
 
 static void record_events(struct relay *r)
 {
-    if (r->acts->events_n == 0)
-        return;
-    uint64_t now_us = loop_wallclock_us();
+    bool any = false;
+    uint64_t now_us = r->acts->events_n ? loop_wallclock_us() : 0;
     for (unsigned i = 0; i < r->acts->events_n; i++) {
-        r->acts->events[i].time_us = now_us;
-        ev_ring_put(&r->events, &r->acts->events[i]);
+        struct ev *e = &r->acts->events[i];
+        if (ev_kind_level(e->kind) == EV_DEBUG && !r->policy->log_debug)
+            continue;
+        e->time_us = now_us;
+        any = ev_ring_put(&r->events, e) || any;
     }
-    r->bell(r->server);
+    if (any)
+        r->bell(r->server);
 }
 
 static void set_tick(struct relay *r)
