@@ -7,35 +7,38 @@
 
 enum { OUT_MAX = 4 << 20 };
 
+struct arguments {
+    int argc;
+    char **argv;
+};
+
 struct wishes {
     bool sample, man, json, show_secrets;
 };
 
-/* Takes the command's own flags out of argv; the rest are flags of serve. Returns the new argc. */
-static int take_wishes(int argc, char **argv, struct wishes *w)
+/* Takes the command's own flags out; what is kept are flags of serve. */
+static void take_wishes(struct arguments *a, int argc, char **argv, struct wishes *w)
 {
     const struct {
         const char *flag;
         bool *wish;
     } own[] = {
         {"--sample", &w->sample}, {"--man", &w->man}, {"--json", &w->json}, {"--show-secrets", &w->show_secrets}};
-    int kept = 0;
     for (int i = 0; i < argc; i++) {
         bool is_own = false;
         for (size_t k = 0; k < sizeof own / sizeof own[0]; k++)
             if (strcmp(argv[i], own[k].flag) == 0)
                 *own[k].wish = is_own = true;
         if (!is_own)
-            argv[kept++] = argv[i];
+            a->argv[a->argc++] = argv[i];
     }
-    return kept;
 }
 
-static int print_config(int argc, char **argv, const struct wishes *w, struct text *out)
+static int print_config(const struct arguments *a, const struct wishes *w, struct text *out)
 {
     char message[16384];
     struct text why = text_of(message, sizeof message);
-    struct config *c = config_load(NULL, argc, argv, &why);
+    struct config *c = config_load(NULL, a->argc, a->argv, &why);
     if (!c) {
         fputs(message, stderr);
         return EXIT_USAGE;
@@ -50,7 +53,7 @@ static int print_config(int argc, char **argv, const struct wishes *w, struct te
     return EXIT_OK;
 }
 
-static int write_out(int argc, char **argv, const struct wishes *w, struct text *out)
+static int write_out(const struct arguments *a, const struct wishes *w, struct text *out)
 {
     int status = EXIT_OK;
     if (w->sample)
@@ -58,7 +61,7 @@ static int write_out(int argc, char **argv, const struct wishes *w, struct text 
     else if (w->man)
         config_man(out);
     else
-        status = print_config(argc, argv, w, out);
+        status = print_config(a, w, out);
     fputs(out->buf, stdout);
     if (fflush(stdout) != 0 || out->truncated) {
         fputs("causeway conf: the output could not be written completely\n", stderr);
@@ -70,15 +73,18 @@ static int write_out(int argc, char **argv, const struct wishes *w, struct text 
 int conf_main(int argc, char **argv)
 {
     struct wishes w = {0};
+    struct arguments a = {0, calloc((size_t)argc, sizeof *argv)};
     char *buf = malloc(OUT_MAX);
-    if (!buf) {
+    int status = EXIT_REFUSED;
+    if (a.argv && buf) {
+        struct text out = text_of(buf, OUT_MAX);
+        take_wishes(&a, argc, argv, &w);
+        status = write_out(&a, &w, &out);
+        explicit_bzero(buf, out.n);
+    } else {
         fputs("causeway conf: out of memory\n", stderr);
-        return EXIT_REFUSED;
     }
-    struct text out = text_of(buf, OUT_MAX);
-    argc = take_wishes(argc, argv, &w);
-    int status = write_out(argc, argv, &w, &out);
-    explicit_bzero(buf, out.n);
+    free(a.argv);
     free(buf);
     return status;
 }

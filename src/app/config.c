@@ -327,6 +327,16 @@ static void make_certificate(struct making *m)
         refuse(m, OPT_KEY, conf_value(m->conf, OPT_KEY, 0), "its certificate is missing; add cert = FILE");
 }
 
+/* Was the process started as root? A reload comes after it has become another account, and must find the same defaults.
+ */
+static bool was_root(void)
+{
+    static int answer = -1;
+    if (answer < 0)
+        answer = geteuid() == 0;
+    return answer == 1;
+}
+
 static void make_account(struct making *m)
 {
     const struct conf_value *v = conf_value(m->conf, OPT_RUN_AS, 0);
@@ -336,7 +346,7 @@ static void make_account(struct making *m)
         refuse(m, OPT_RUN_AS, v, "there is no such account; make it (useradd --system %s) or name another", v->text);
         return;
     }
-    if (geteuid() == 0)
+    if (was_root())
         m->config->run_as = copy_text(m, v->text);
 }
 
@@ -409,7 +419,7 @@ static int default_state(struct conf *conf, struct text *why)
     const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     char dir[1024];
     struct text t = text_of(dir, sizeof dir);
-    if (geteuid() == 0)
+    if (was_root())
         text_add(&t, "/var/lib/causeway");
     else if (xdg && xdg[0] == '/')
         text_addf(&t, "%s/causeway", xdg);
@@ -426,8 +436,8 @@ static int add_defaults(struct conf *conf, struct text *why)
 {
     int err = default_state(conf, why);
     if (!err)
-        err = conf_default(conf, OPT_LOG, isatty(STDOUT_FILENO) ? "text" : "json");
-    if (!err && geteuid() == 0)
+        err = conf_default(conf, OPT_LOG, isatty(STDERR_FILENO) ? "text" : "json");
+    if (!err && was_root())
         err = conf_default(conf, OPT_RUN_AS, getpwnam("causeway") ? "causeway" : "nobody");
     return err ? err : conf_settle(conf);
 }
@@ -456,8 +466,8 @@ static void make_all(struct making *m)
 static int read_values(struct conf *conf, const char *file, int argc, char **argv, struct text *why)
 {
     int err = conf_flags(conf, argc, argv, why);
-    for (size_t i = 0; i < conf->rest_n; i++) {
-        text_add_safe(why, span_str(conf->rest[i]));
+    if (!err && conf->rest_n) {
+        text_add_safe(why, span_str(conf->rest[0]));
         text_add(why, ": not a flag; values belong behind one, as in --realm example.org\n");
         err = ERR_BAD;
     }

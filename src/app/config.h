@@ -90,7 +90,8 @@ void config_print(const struct config *c, bool show_secrets, struct text *out);
 void config_print_json(const struct config *c, bool show_secrets, struct text *out);
 /* Adds the names of the options, separated by ", ", that differ between the two and cannot be changed by a reload. */
 void config_fixed_changes(const struct config *running, const struct config *next, struct text *out);
-/* Adds a line for each thing that is allowed but unwise: a file with secrets that others can read, a short secret. */
+/* Adds a line for each thing that is allowed but unwise: secrets that others can read, files that a reload could not
+ * read, a short secret. */
 void config_warnings(const struct config *c, struct text *out);
 
 /* ---- texts about the options ---- */

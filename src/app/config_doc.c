@@ -1,4 +1,5 @@
 /* Texts about a configuration: effective values, help, sample, manual, warnings. */
+#include <pwd.h>
 #include <sys/stat.h>
 
 #include "app/config.h"
@@ -37,21 +38,51 @@ static bool has_secret_in_file(const struct conf *conf)
     return false;
 }
 
-void config_warnings(const struct config *c, struct text *out)
+static void warn_open_file(const struct config *c, struct text *out)
+{
+    struct stat st;
+    if (c->file && has_secret_in_file(c->conf) && stat(c->file, &st) == 0 && (st.st_mode & S_IROTH))
+        text_addf(out, "%s: holds secrets and can be read by every account of this machine; chmod 640 %s\n", c->file,
+                  c->file);
+}
+
+/* By owner, group and mode of the file alone. */
+static bool can_read(const struct passwd *account, const struct stat *st)
+{
+    mode_t bit = st->st_uid == account->pw_uid ? S_IRUSR : st->st_gid == account->pw_gid ? S_IRGRP : S_IROTH;
+    return st->st_mode & bit;
+}
+
+/* A reload reads as the account that the server has become. */
+static void warn_unreadable(const struct config *c, struct text *out)
+{
+    const char *files[] = {c->file, c->cert, c->key};
+    const struct passwd *account = c->run_as ? getpwnam(c->run_as) : NULL;
+    struct stat st;
+    for (size_t i = 0; account && i < sizeof files / sizeof files[0]; i++)
+        if (files[i] && stat(files[i], &st) == 0 && !can_read(account, &st))
+            text_addf(out, "%s: account %s cannot read it, so that a reload will fail; chgrp %u %s && chmod 640 %s\n",
+                      files[i], c->run_as, account->pw_gid, files[i], files[i]);
+}
+
+static void warn_short_secrets(const struct config *c, struct text *out)
 {
     enum { SECRET_MIN = 16 };
-    struct stat st;
-    if (c->file && has_secret_in_file(c->conf) && stat(c->file, &st) == 0 && (st.st_mode & 0007))
-        text_addf(out, "%s: holds secrets and is open to every account of this machine; chmod 640 %s\n", c->file,
-                  c->file);
     for (size_t i = 0; i < c->secrets_n; i++)
         if (strlen(c->secrets[i]) < SECRET_MIN) {
             conf_where(c->conf, OPT_SECRET, conf_value(c->conf, OPT_SECRET, i), out);
             text_addf(out,
-                      ": secret: shorter than %d characters and can be guessed from one credential; make one with "
+                      ": secret: shorter than %d characters, which can be guessed from one credential; make one with "
                       "openssl rand -hex 32\n",
                       SECRET_MIN);
         }
+}
+
+void config_warnings(const struct config *c, struct text *out)
+{
+    warn_open_file(c, out);
+    warn_unreadable(c, out);
+    warn_short_secrets(c, out);
 }
 
 void config_help_flags(struct text *out)
@@ -124,6 +155,9 @@ static const char man_tail[] =
     ".SH RELOAD\n"
     "On SIGHUP the server reads the file again. A file with a mistake changes nothing, and the log says why.\n"
     "Options that need a restart keep their value, and the log names them.\n"
+    ".PP\n"
+    "A server that was started as root reads as the account that it has become: let that account read the file, the\n"
+    "certificate and the key (chgrp and chmod 640), and nobody else.\n"
     ".SH EXIT STATUS\n"
     "A command that cannot use its configuration names every mistake and exits with 2.\n"
     ".SH SEE ALSO\n"

@@ -29,6 +29,7 @@ struct conf_option {
     const char
         *fallback; /* the value when nobody gives one, as it would be written; NULL: none, or found at run time */
     const char *fallback_help; /* says in words what a missing value means; NULL: `fallback` says it */
+    const char *example;       /* a value for the sample, where there is no `fallback` */
     const char *choices;       /* CONF_CHOICE: "json|text" */
     const char *help;          /* one line: lower case, no full stop */
     const char *more;          /* sentences for the manual, or NULL */

@@ -159,7 +159,7 @@ static void sample_option(const struct conf_option *o, struct text *out)
     char line[300];
     struct text t = text_of(line, sizeof line);
     const char *quote = is_quoted(o) ? "\"" : "";
-    text_addf(&t, "#%s = %s%s%s", o->name, quote, o->fallback ? o->fallback : value_of(o), quote);
+    text_addf(&t, "#%s = %s%s%s", o->name, quote, o->fallback ? o->fallback : o->example, quote);
     text_addf(out, "\n# %c%s.", toupper((unsigned char)o->help[0]), o->help + 1);
     if (!o->fallback && o->fallback_help)
         text_addf(out, " Default: %s.", o->fallback_help);

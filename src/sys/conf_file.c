@@ -201,21 +201,27 @@ static int set_file(struct conf *c, const char *file)
     return c->file && c->file_dir ? 0 : ERR_NOMEM;
 }
 
+static int parse_text(struct conf *c, char *text, size_t n, struct text *why)
+{
+    struct reading r = {.c = c, .why = why};
+    r.result = conf_lint(c->file, text, n, why);
+    if (!r.result)
+        parse(&r, text);
+    return r.result;
+}
+
 int conf_buffer(struct conf *c, const char *name, struct span bytes, struct text *why)
 {
     int err = set_file(c, name);
-    if (!err)
-        err = conf_lint(name, bytes, why);
-    if (err)
-        return err;
-    char *text = strndup((const char *)bytes.p, bytes.n);
+    char *text = err ? NULL : malloc(bytes.n + 1);
     if (!text)
         return ERR_NOMEM;
-    struct reading r = {.c = c, .why = why};
-    parse(&r, text);
-    explicit_bzero(text, strlen(text));
+    memcpy(text, bytes.p, bytes.n);
+    text[bytes.n] = 0;
+    err = parse_text(c, text, bytes.n, why);
+    explicit_bzero(text, bytes.n);
     free(text);
-    return r.result;
+    return err;
 }
 
 /* All of a file into `buf`; its size, or ERR_SYS, or ERR_FULL if there is more. */

@@ -7,7 +7,7 @@ enum { FINDINGS_MAX = 20 };
 struct lint {
     const char *name;
     struct text *why;
-    const uint8_t *p, *end; /* what is still to be seen */
+    uint8_t *p, *end; /* what is still to be seen */
     unsigned line;
     unsigned findings;
     bool is_glued; /* the byte before belongs to an unquoted value */
@@ -85,18 +85,27 @@ static void pass_single_quotes(struct lint *l)
     find(l, start, "a single quote that opens here is never closed");
 }
 
-static void pass_line(struct lint *l)
+static void blank(struct lint *l, size_t n)
 {
-    while (l->p < l->end && *l->p != '\n')
-        l->p++;
+    for (; n && l->p < l->end; n--) {
+        if (*l->p != '\n')
+            *l->p = ' ';
+        step(l);
+    }
 }
 
-static void pass_comment(struct lint *l)
+static void blank_line(struct lint *l)
+{
+    while (l->p < l->end && *l->p != '\n')
+        blank(l, 1);
+}
+
+static void blank_comment(struct lint *l)
 {
     unsigned start = l->line;
-    for (l->p += 2; l->p < l->end; step(l))
+    for (blank(l, 2); l->p < l->end; blank(l, 1))
         if (*l->p == '*' && byte_at(l, 1) == '/') {
-            l->p += 2;
+            blank(l, 2);
             return;
         }
     find(l, start, "a comment that opens here with /* is never closed");
@@ -141,18 +150,19 @@ static void check_bytes(struct lint *l)
         find(l, 1, "the file is not UTF-8; save it in that encoding");
 }
 
-int conf_lint(const char *name, struct span file, struct text *why)
+int conf_lint(const char *name, char *file, size_t n, struct text *why)
 {
-    struct lint l = {.name = name, .why = why, .p = file.p, .end = file.p + file.n, .line = 1};
+    uint8_t *start = (uint8_t *)file;
+    struct lint l = {.name = name, .why = why, .p = start, .end = start + n, .line = 1};
     check_bytes(&l);
     while (l.p < l.end && l.findings < FINDINGS_MAX) {
         bool is_start = !l.is_glued;
         if (*l.p == '"' || *l.p == '\'')
             pass_quotes(&l);
         else if (is_start && (*l.p == '#' || (*l.p == '/' && byte_at(&l, 1) == '/')))
-            pass_line(&l);
+            blank_line(&l);
         else if (is_start && *l.p == '/' && byte_at(&l, 1) == '*')
-            pass_comment(&l);
+            blank_comment(&l);
         else
             pass_plain(&l);
     }
