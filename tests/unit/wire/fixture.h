@@ -23,11 +23,12 @@ struct raw {
     size_t n;
 };
 
+/* The bytes of hex digits; they are good for the next 63 calls. */
 __attribute__((unused)) static struct span hex(const char *text)
 {
-    static uint8_t bytes[8][2048];
+    static uint8_t bytes[64][2048];
     static int turn;
-    uint8_t *p = bytes[turn++ % 8];
+    uint8_t *p = bytes[turn++ % 64];
     int n = text_unhex(text, p, sizeof bytes[0]);
     if (n < 0)
         fail_msg("not hex: %s", text);
