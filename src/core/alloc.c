@@ -158,6 +158,7 @@ static void end_port(struct turn *t, struct port *p, struct acts *acts)
     if (!p || p->is_ending)
         return;
     p->is_ending = true;
+    port_close(p, acts);
     stop_peers(t, p, acts);
 }
 

@@ -64,17 +64,23 @@ struct port *port_get(const struct port_table *t, uint64_t handle)
     return pool_get(&t->ports, handle);
 }
 
+void port_close(struct port *p, struct acts *acts)
+{
+    if (!p->is_open)
+        return;
+    p->is_open = false;
+    struct act *act = acts_add(acts, ACT_CLOSE_PORT);
+    act->link = p->link;
+    act->relay = p->relay;
+}
+
 void port_free(struct port_table *t, struct port *p, struct acts *acts)
 {
     must(list_is_empty(&p->peers));
     while (!list_is_empty(&p->permissions))
         permission_free(t, container_of(p->permissions.next, struct permission, link));
     must(list_is_empty(&p->channels));
-    if (p->is_open) {
-        struct act *act = acts_add(acts, ACT_CLOSE_PORT);
-        act->link = p->link;
-        act->relay = p->relay;
-    }
+    port_close(p, acts);
     if (p->range)
         port_range_give(p->range, p->local.port);
     pool_free(&t->ports, p);

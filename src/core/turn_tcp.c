@@ -24,7 +24,7 @@ static int connect_check(struct turn *t, struct request *r, struct addr *peer, s
 {
     bool relay_only;
     if (r->a->relay != TRANSPORT_TCP)
-        return r->why = "Connect is for TCP allocations", 403;
+        return r->why = "Connect is for TCP allocations", 437;
     if (stun_get_addr(r->m, AT_XOR_PEER_ADDRESS, peer) || !peer->port)
         return r->why = "no usable XOR-PEER-ADDRESS", 400;
     *peer = turn_peer_in(t, *peer);
