@@ -83,6 +83,15 @@ static int check_relays(const struct config *c, struct text *why)
     return 0;
 }
 
+static bool is_public(const struct addr *a)
+{
+    struct peer_rules *built_in = peer_rules_new();
+    const char *rule;
+    bool answer = built_in && peer_rules_judge(built_in, a, &rule) == PEER_ALLOWED;
+    peer_rules_free(built_in);
+    return answer;
+}
+
 static void add_relays(struct policy *p, const struct config *c)
 {
     for (size_t i = 0; i < c->relay_n; i++)
@@ -92,12 +101,12 @@ static void add_relays(struct policy *p, const struct config *c)
     p->turn.relay_where_reached = c->relay_n == 0;
     if (c->relay_n)
         return;
-    /* For a client that wants the other family than the one it came by: the way to the rest of the world. */
+    /* For a client that wants the other family than the one it came by: our public address of that family, if any. */
     struct addr far[2] = {addr_v4(0x08080808, 53),
                           {.family = ADDR_V6, .port = 53, .ip = {0x20, 0x01, 0x48, 0x60, 0x48, 0x60, [15] = 0x88}}};
     for (int i = 0; i < 2; i++) {
         struct addr local = sock_route_source(&far[i]);
-        if (local.family)
+        if (local.family && is_public(&local))
             p->relays[p->turn.relays_n++] = (struct turn_relay){.local = addr_without_port(&local)};
     }
 }
