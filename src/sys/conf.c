@@ -180,7 +180,8 @@ static unsigned distance(const char *a, const char *b)
 const char *conf_nearest(const char *word, const char *const *names, size_t n)
 {
     const char *best = NULL;
-    unsigned least = (unsigned)strlen(word) / 3 + 1; /* more than a third wrong is another word */
+    size_t third = strlen(word) / 3 + 1; /* more wrong than that is another word */
+    unsigned least = third < 4 ? (unsigned)third : 4;
     for (size_t i = 0; i < n; i++) {
         unsigned d = distance(word, names[i]);
         if (d <= least) {

@@ -78,24 +78,24 @@ static int add_next(struct flags *f, size_t id)
     return add(f, id, next);
 }
 
-static bool is_negation(const struct flags *f, struct span name, int *id)
+/* The bool that "no-NAME" switches off, or ERR_NONE. */
+static int find_negated(const struct conf *c, struct span name)
 {
-    if (name.n < 4 || memcmp(name.p, "no-", 3) != 0)
-        return false;
-    *id = conf_find(f->c, span_skip(name, 3));
-    return *id >= 0 && f->c->options[*id].type == CONF_BOOL;
+    bool is_negation = name.n > 3 && memcmp(name.p, "no-", 3) == 0;
+    int id = is_negation ? conf_find(c, span_skip(name, 3)) : ERR_NONE;
+    return id >= 0 && c->options[id].type == CONF_BOOL ? id : ERR_NONE;
 }
 
 static int long_flag(struct flags *f)
 {
-    const char *name = f->argv[f->at] + 2;
-    size_t n = strcspn(name, "=");
-    const char *value = name[n] ? name + n + 1 : NULL;
-    int id = conf_find(f->c, span_of(name, n));
-    if (id < 0 && !value && is_negation(f, span_of(name, n), &id))
-        return add(f, (size_t)id, "false");
+    const char *text = f->argv[f->at] + 2;
+    struct span name = span_of(text, strcspn(text, "="));
+    const char *value = text[name.n] ? text + name.n + 1 : NULL;
+    int id = conf_find(f->c, name), negated = id < 0 && !value ? find_negated(f->c, name) : ERR_NONE;
+    if (negated >= 0)
+        return add(f, (size_t)negated, "false");
     if (id < 0)
-        return unknown_flag(f, span_of(name, n), "--");
+        return unknown_flag(f, name, "--");
     if (value)
         return add(f, (size_t)id, value);
     return f->c->options[id].type == CONF_BOOL ? add(f, (size_t)id, "true") : add_next(f, (size_t)id);
