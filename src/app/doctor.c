@@ -211,7 +211,7 @@ static bool is_colourful(void)
     return isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 }
 
-/* While a check runs, a terminal shows its name; the row then takes its place. */
+/* While a check runs, a terminal shows its name; the row then takes its place. Skipped checks come at the end. */
 static void show_begin(void *user, const char *title)
 {
     (void)user;
@@ -226,7 +226,8 @@ static void show_row(void *user, const struct doctor_row *row)
     (void)user;
     char buf[2048];
     struct text line = text_of(buf, sizeof buf);
-    doctor_row_print(row, is_colourful(), &line);
+    if (row->result != DOCTOR_SKIPPED)
+        doctor_row_print(row, is_colourful(), &line);
     if (isatty(STDOUT_FILENO))
         fputs("\033[2K", stdout);
     fputs(buf, stdout);
@@ -243,10 +244,12 @@ static void print_json(const struct doctor_report *report, const struct doctor_t
 
 static void print_verdict(const struct doctor_report *report)
 {
-    char buf[200];
+    char buf[4096];
     struct text out = text_of(buf, sizeof buf);
+    doctor_skipped_print(report, is_colourful(), &out);
+    text_add(&out, "\n");
     doctor_verdict(report, &out);
-    printf("\n%s\n", buf);
+    puts(buf);
 }
 
 int doctor_main(int argc, char **argv)

@@ -66,6 +66,8 @@ int doctor_self_test(const struct doctor_target *target, struct doctor_report *o
 /* "14 checks: 12 ok, 1 failed, 1 skipped": the verdict in one sentence. */
 void doctor_verdict(const struct doctor_report *r, struct text *out);
 void doctor_row_print(const struct doctor_row *row, bool colour, struct text *out);
+/* What was skipped, one line for each reason. */
+void doctor_skipped_print(const struct doctor_report *r, bool colour, struct text *out);
 /* One object. */
 void doctor_to_json(const struct doctor_report *r, const struct doctor_target *target, struct text *out);
 

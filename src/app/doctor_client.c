@@ -42,6 +42,7 @@ static void note_outcome(struct client *c, const struct turnc_act *act)
     struct outcome *o = &c->outcome[act->method];
     *o = (struct outcome){.is_known = true, .is_ok = act->kind == TURNC_DONE, .why = act->why, .code = act->code};
     o->connection = act->connection;
+    o->peer = act->peer;
     struct text reason = text_of(o->reason, sizeof o->reason);
     text_add(&reason, act->reason);
     const struct link *l = link_of(c, act->via);
@@ -99,10 +100,12 @@ static void feed(struct client *c, struct link *l, uint64_t via)
 
 static void read_link(struct client *c, struct link *l, uint64_t via)
 {
-    int n;
-    while ((n = link_fill(l)) > 0)
+    enum { READS_A_TURN = 64 }; /* a server that never stops talking must not stop us */
+    int n = 1;
+    for (int i = 0; i < READS_A_TURN && n > 0; i++) {
+        n = link_fill(l);
         feed(c, l, via);
-    feed(c, l, via);
+    }
     if (n == ERR_CLOSED || l->is_broken)
         turnc_closed(&c->turnc, via);
 }
@@ -228,8 +231,11 @@ void outcome_tell(const struct outcome *o, struct text *out)
         [TURNC_NO_ALGORITHM] = "the server offers only password algorithms that are unknown here",
         [TURNC_MALFORMED] = "the answer lacks what it must have, or has attributes that nobody understands",
     };
+    char other[ADDR_TEXT_MAX];
     if (o->is_ok)
         text_add(out, "success");
+    else if (o->code == 300 && o->peer.family != ADDR_NONE)
+        text_addf(out, "the server sends its clients to %s (300)", addr_format(&o->peer, other));
     else if (o->has_broken)
         text_addf(out, "the connection ended instead of an answer (%s)", o->broken);
     else if (!o->is_known || o->why == TURNC_SILENT)

@@ -16,6 +16,7 @@ struct outcome {
     bool has_broken; /* the connection ended instead of an answer */
     int code;
     uint32_t connection;
+    struct addr peer; /* with code 300: the other server, if it named one */
     char reason[TURNC_REASON_MAX];
     char broken[LINK_WHY_MAX];
 };

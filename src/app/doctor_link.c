@@ -189,6 +189,8 @@ static int shake_tls(struct link *l, const struct link_to *to, uint64_t deadline
         int error = SSL_get_error(l->ssl, n);
         if (n == 1)
             return 0;
+        if (error == SSL_ERROR_SYSCALL)
+            return fail(l, "the server ended the TLS handshake (does it speak TLS on this port?)", NULL);
         if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
             return fail_tls(l, "the TLS handshake failed");
         if (wait_for(l->fd, error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline_ms))
@@ -292,7 +294,7 @@ static int write_tls(struct link *l, struct span bytes)
     int error = SSL_get_error(l->ssl, n);
     if (error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_READ)
         return 0;
-    return fail_tls(l, "TLS");
+    return error == SSL_ERROR_SYSCALL ? fail_broken(l) : fail_tls(l, "TLS");
 }
 
 int link_write(struct link *l, struct span bytes)
@@ -353,7 +355,7 @@ static int fill_tls(struct link *l)
         return 0;
     if (error == SSL_ERROR_ZERO_RETURN)
         return ended(l);
-    return fail_tls(l, "TLS");
+    return error == SSL_ERROR_SYSCALL ? fail_broken(l) : fail_tls(l, "TLS");
 }
 
 static int fill_tcp(struct link *l)
@@ -374,7 +376,7 @@ static int fill_udp(struct link *l)
     size_t before = l->rx_n;
     ssize_t n = recv(l->fd, datagram, sizeof datagram, 0);
     if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? 0 : fail_errno(l, "nobody is there");
+        return errno == EAGAIN || errno == EINTR ? 0 : fail_errno(l, "nothing listens there");
     struct span bytes = span_of(datagram, (size_t)n);
     if (!l->dtls)
         push_datagram(l, bytes);

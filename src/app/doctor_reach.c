@@ -61,6 +61,10 @@ static bool resolve(struct doctor *d)
     struct addr literal;
     if (d->servers_n)
         return true;
+    if (d->is_unknown_host) {
+        doctor_skip(d, "the name cannot be resolved");
+        return false;
+    }
     if (addr_parse(d->target->uri.host, &literal) == 0 && literal.port == 0) {
         literal.port = d->target->uri.port;
         d->servers[d->servers_n++] = literal;
@@ -69,6 +73,7 @@ static bool resolve(struct doctor *d)
     int err = look_up(d);
     if (d->servers_n)
         return true;
+    d->is_unknown_host = true;
     doctor_fail(d, "the name %s cannot be resolved: %s", d->target->uri.host, err ? gai_strerror(err) : "no address");
     doctor_remedy(d, "Check the spelling and the DNS records (A, AAAA) of the name; an IP address works too.");
     return false;
@@ -95,8 +100,13 @@ static bool prepare(struct doctor *d, struct link_to *to, uint8_t plain, uint8_t
     return *ctx != NULL;
 }
 
-/* Connects and asks with a Binding request. True when it answers, with the round trip in `*rtt_us`. */
-static bool try_server(struct doctor *d, const struct link_to *to, uint64_t *rtt_us, struct text *told)
+struct trial {
+    uint64_t rtt_us;
+    bool has_connected; /* a stream, with its handshake; says nothing for datagrams */
+};
+
+/* Connects and asks with a Binding request. True when it answers. */
+static bool try_server(struct doctor *d, const struct link_to *to, struct trial *trial, struct text *told)
 {
     struct client c;
     bool answered = false;
@@ -109,13 +119,16 @@ static bool try_server(struct doctor *d, const struct link_to *to, uint64_t *rtt
         turnc_binding(&c.turnc, loop_clock_ms());
         uint64_t start_us = link_clock_us();
         client_await(&c, STUN_BINDING, doctor_deadline(d));
-        *rtt_us = link_clock_us() - start_us;
+        trial->rtt_us = link_clock_us() - start_us;
+        trial->has_connected = transport_is_stream(to->transport);
         answered = o->is_ok || o->why == TURNC_REFUSED;
         text_addf(told, "%s%s: ", told->n ? "; " : "", where);
-        if (!answered)
+        if (!answered && c.control.is_broken)
+            text_add(told, c.control.why);
+        else if (!answered)
             outcome_tell(o, told);
         else
-            text_addf(told, "round trip %.1f ms", (double)*rtt_us / 1000);
+            text_addf(told, "round trip %.1f ms", (double)trial->rtt_us / 1000);
         if (answered && d->mapped.family == ADDR_NONE) {
             d->mapped = c.turnc.mapped;
             d->local = sock_local(c.control.fd);
@@ -125,7 +138,7 @@ static bool try_server(struct doctor *d, const struct link_to *to, uint64_t *rtt
     return answered;
 }
 
-static void tell_reach(struct doctor *d, const char *told, unsigned answered, const char *transport)
+static void tell_reach(struct doctor *d, const char *told, unsigned answered, bool has_connected, const char *transport)
 {
     if (answered == d->servers_n) {
         doctor_ok(d, "%s", told);
@@ -134,6 +147,10 @@ static void tell_reach(struct doctor *d, const char *told, unsigned answered, co
         doctor_remedy(d,
                       "The name has an address that does not answer; clients that try it first lose seconds. Mend the "
                       "server there or remove the record.");
+    } else if (has_connected) {
+        doctor_fail(d, "%s", told);
+        doctor_remedy(d, "Something accepts connections on port %u, but it does not speak STUN: is it the right port?",
+                      d->target->uri.port);
     } else {
         doctor_fail(d, "%s", told);
         doctor_remedy(d,
@@ -152,20 +169,20 @@ static void reach(struct doctor *d, struct link_to *to, uint8_t plain, uint8_t s
         return;
     struct link_to attempt = *to;
     attempt.may_be_untrusted = true; /* the certificate has a row of its own; only a Binding request is sent */
+    struct trial trial = {0};
     for (unsigned i = 0; i < d->servers_n; i++) {
-        uint64_t rtt_us;
         attempt.server = d->servers[i];
-        if (!try_server(d, &attempt, &rtt_us, &told))
+        if (!try_server(d, &attempt, &trial, &told))
             continue;
         if (answered++ == 0) {
-            doctor_number(d, "rtt_ms", (double)rtt_us / 1000);
+            doctor_number(d, "rtt_ms", (double)trial.rtt_us / 1000);
             to->server = attempt.server;
         }
     }
     if (answered)
         d->have |= open;
     to->may_be_untrusted = d->target->insecure;
-    tell_reach(d, buf, answered, transport_name(to->transport));
+    tell_reach(d, buf, answered, trial.has_connected, transport_name(to->transport));
 }
 
 void check_reach_udp(struct doctor *d)

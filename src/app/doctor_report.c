@@ -45,6 +45,37 @@ void doctor_row_print(const struct doctor_row *row, bool colour, struct text *ou
     }
 }
 
+/* The titles of all rows from `first` on that were skipped for the same reason. */
+static void add_same_reason(const struct doctor_report *r, size_t first, struct text *out)
+{
+    const char *reason = r->rows[first].fact;
+    for (size_t i = first; i < r->n; i++)
+        if (r->rows[i].result == DOCTOR_SKIPPED && strcmp(r->rows[i].fact, reason) == 0)
+            text_addf(out, "%s%s", i == first ? "" : ", ", r->rows[i].title);
+}
+
+static bool is_first_of_reason(const struct doctor_report *r, size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (r->rows[i].result == DOCTOR_SKIPPED && strcmp(r->rows[i].fact, r->rows[at].fact) == 0)
+            return false;
+    return r->rows[at].result == DOCTOR_SKIPPED;
+}
+
+void doctor_skipped_print(const struct doctor_report *r, bool colour, struct text *out)
+{
+    char buf[DOCTOR_ROWS_MAX * 32];
+    for (size_t i = 0; i < r->n; i++) {
+        if (!is_first_of_reason(r, i))
+            continue;
+        struct text line = text_of(buf, sizeof buf);
+        text_addf(&line, "%s: ", r->rows[i].fact);
+        add_same_reason(r, i, &line);
+        text_addf(out, "  %sskip%s  ", colour ? results[DOCTOR_SKIPPED].colour : "", colour ? "\033[0m" : "");
+        add_wrapped(out, buf, 8);
+    }
+}
+
 static unsigned count(const struct doctor_report *r, enum doctor_result result)
 {
     unsigned n = 0;

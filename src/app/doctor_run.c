@@ -6,39 +6,49 @@
 
 #include "sys/loop.h"
 
+/* What a check needs includes what its needs need, so that a skipped one can name the first cause. */
+enum {
+    FOR_AUTH = NEED_ANY | NEED_TURN,
+    FOR_UDP = FOR_AUTH | NEED_USER,
+    WITH_UDP = FOR_UDP | NEED_UDP_RELAY,
+    FOR_TCP = NEED_TCP_URI | NEED_TCP | NEED_TURN | NEED_USER,
+    WITH_TCP = FOR_TCP | NEED_TCP_RELAY,
+    WITH_PAIR = WITH_TCP | NEED_TCP_PAIR,
+};
+
 const struct doctor_check doctor_checks[] = {
     {"reach-udp", "Answers over UDP", NEED_UDP_URI, true, check_reach_udp},
-    {"dtls", "DTLS certificate", NEED_UDP_OPEN | NEED_SECURE_UDP, false, check_dtls},
+    {"dtls", "DTLS certificate", NEED_SECURE_UDP | NEED_UDP_OPEN, false, check_dtls},
     {"reach-tcp", "Answers over TCP", NEED_TCP_URI, true, check_reach_tcp},
-    {"tls", "TLS certificate", NEED_TCP_OPEN | NEED_SECURE_TCP, false, check_tls},
+    {"tls", "TLS certificate", NEED_SECURE_TCP | NEED_TCP_OPEN, false, check_tls},
     {"mapped", "Mapped address", NEED_ANY, true, check_mapped},
-    {"anonymous", "Strangers are refused", NEED_ANY | NEED_TURN, false, check_anonymous},
-    {"challenge", "Authentication offered", NEED_ANY | NEED_TURN, true, check_challenge},
-    {"wrong-password", "Wrong password is refused", NEED_ANY | NEED_TURN | NEED_USER, false, check_wrong_password},
-    {"udp-allocate", "UDP relay", NEED_ANY | NEED_TURN | NEED_USER, true, check_udp_allocate},
-    {"private-peers", "Private peers are refused", NEED_UDP_RELAY, false, check_private_peers},
-    {"udp-data", "UDP relay to relay", NEED_UDP_RELAY, true, check_udp_data},
-    {"channel", "Channel data", NEED_UDP_DATA, true, check_channel},
-    {"tcp-allocate", "TCP relay (RFC 6062)", NEED_TCP | NEED_TURN | NEED_USER, true, check_tcp_allocate},
-    {"multicast", "Multicast peers are refused", NEED_TCP_RELAY, false, check_multicast},
-    {"tcp-connect", "Connect, attempt and bind", NEED_TCP_RELAY, true, check_tcp_connect},
-    {"tcp-transfer", "TCP transfer both ways", NEED_TCP_PAIR, true, check_tcp_transfer},
-    {"half-close", "Half-close passes through", NEED_TCP_PAIR, true, check_tcp_half_close},
-    {"bind-answered", "Failed binds are answered", NEED_TCP_PAIR, false, check_bind_answered},
-    {"bind-repeatable", "A failed bind burns no id", NEED_TCP_PAIR, false, check_bind_repeatable},
-    {"early-bytes", "Bytes sent before the bind", NEED_TCP_PAIR, true, check_early_bytes},
-    {"pipelined", "Bytes right behind the bind", NEED_TCP_PAIR, true, check_pipelined},
-    {"tail", "Tail of a burst at close", NEED_TCP_PAIR, true, check_tail},
-    {"peer-udp", "UDP with a peer here", NEED_PEER_IP | NEED_UDP_RELAY, false, check_peer_udp},
-    {"peer-dials", "A peer here dials the relay", NEED_PEER_IP | NEED_TCP_RELAY, false, check_peer_dials},
-    {"peer-listens", "The relay dials a peer here", NEED_PEER_IP | NEED_TCP_RELAY, false, check_peer_listens},
+    {"anonymous", "Strangers are refused", FOR_AUTH, false, check_anonymous},
+    {"challenge", "Authentication offered", FOR_AUTH, true, check_challenge},
+    {"wrong-password", "Wrong password is refused", FOR_AUTH | NEED_USER, false, check_wrong_password},
+    {"udp-allocate", "UDP relay", FOR_UDP, true, check_udp_allocate},
+    {"private-peers", "Private peers are refused", WITH_UDP, false, check_private_peers},
+    {"udp-data", "UDP relay to relay", WITH_UDP, true, check_udp_data},
+    {"channel", "Channel data", WITH_UDP | NEED_UDP_DATA, true, check_channel},
+    {"tcp-allocate", "TCP relay (RFC 6062)", FOR_TCP, true, check_tcp_allocate},
+    {"multicast", "Multicast peers are refused", WITH_TCP, false, check_multicast},
+    {"tcp-connect", "Connect, attempt and bind", WITH_TCP, true, check_tcp_connect},
+    {"tcp-transfer", "TCP transfer both ways", WITH_PAIR, true, check_tcp_transfer},
+    {"half-close", "Half-close passes through", WITH_PAIR, true, check_tcp_half_close},
+    {"bind-answered", "Failed binds are answered", WITH_PAIR, false, check_bind_answered},
+    {"bind-repeatable", "A failed bind burns no id", WITH_PAIR, false, check_bind_repeatable},
+    {"early-bytes", "Bytes sent before the bind", WITH_PAIR, true, check_early_bytes},
+    {"pipelined", "Bytes right behind the bind", WITH_PAIR, true, check_pipelined},
+    {"tail", "Tail of a burst at close", WITH_PAIR, true, check_tail},
+    {"peer-udp", "UDP with a peer here", WITH_UDP | NEED_PEER_IP, false, check_peer_udp},
+    {"peer-dials", "A peer here dials the relay", WITH_TCP | NEED_PEER_IP, false, check_peer_dials},
+    {"peer-listens", "The relay dials a peer here", WITH_TCP | NEED_PEER_IP, false, check_peer_listens},
 };
 const size_t doctor_checks_n = sizeof doctor_checks / sizeof doctor_checks[0];
 
 /* Why a check is skipped, for each need. */
 static const char *const missing[] = {
-    "no answer over UDP",
-    "no answer over TCP",
+    "nothing to be used was reached over UDP",
+    "nothing to be used was reached over TCP",
     "needs --user NAME:PASSWORD",
     "a stun: address promises no relay",
     "no UDP relay to try it with",
@@ -50,7 +60,7 @@ static const char *const missing[] = {
     "no TLS asked for (turns:)",
     "the address asks for TCP only",
     "the address asks for UDP only; TCP relays need TCP or TLS",
-    "no server to be trusted was reached",
+    "no server to be used was reached",
     "no answer over UDP",
     "no answer over TCP",
 };
@@ -177,8 +187,6 @@ static const char *first_missing(const struct doctor *d, unsigned needs)
                                      NEED_TCP_URI,   NEED_PEER_IP,    NEED_USER,       NEED_UDP_OPEN,
                                      NEED_TCP_OPEN,  NEED_ANY,        NEED_UDP,        NEED_TCP,
                                      NEED_UDP_RELAY, NEED_UDP_DATA,   NEED_TCP_RELAY,  NEED_TCP_PAIR};
-    if ((needs & NEED_TCP) && !(d->have & NEED_TCP_URI))
-        return missing[__builtin_ctz(NEED_TCP_URI)];
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
         if (needs & order[i] & ~d->have)
             return missing[__builtin_ctz(order[i])];

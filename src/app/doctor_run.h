@@ -43,6 +43,7 @@ struct doctor {
 
     struct addr servers[DOCTOR_SERVERS_MAX]; /* what the host name means */
     unsigned servers_n;
+    bool is_unknown_host;
     struct link_to udp, tcp; /* how the server is reached */
     SSL_CTX *tls_ctx, *dtls_ctx;
     struct link_tls tls, dtls;

@@ -128,7 +128,7 @@ static int result_of(const struct transfer *f, int err)
 
 int transfer_run(struct transfer *f, uint64_t stall_ms, uint64_t soft_deadline_ms)
 {
-    uint64_t start_us = link_clock_us(), moved_ms = loop_clock_ms();
+    uint64_t start_us = link_clock_us(), moved_ms = loop_clock_ms(), hard_ms = moved_ms + 12 * stall_ms;
     int err = 0;
     while (!err && !f->is_damaged && f->received < f->total) {
         uint64_t now_ms = loop_clock_ms();
@@ -139,7 +139,7 @@ int transfer_run(struct transfer *f, uint64_t stall_ms, uint64_t soft_deadline_m
             moved_ms = now_ms;
         else if (came < 0 || went < 0)
             err = came < 0 ? came : went;
-        else if (now_ms - moved_ms >= stall_ms)
+        else if (now_ms - moved_ms >= stall_ms || now_ms >= hard_ms)
             err = ERR_AGAIN;
         else
             wait_for_either(f, 50);
@@ -172,6 +172,8 @@ void transfer_tell(const struct transfer *f, int err, struct text *out)
         text_addf(out, "%" PRIu64 " bytes are missing behind byte %" PRIu64, f->missing, f->received);
     else if (f->is_damaged)
         text_addf(out, "wrong bytes from byte %" PRIu64 " on", f->received);
+    else if (f->received == 0 && f->sent == 0)
+        text_add(out, "not a byte went through");
     else if (err == ERR_AGAIN)
         text_addf(out, "nothing more came after %" PRIu64 " of %" PRIu64 " bytes", f->received, f->sent);
     else if (err == ERR_CLOSED)

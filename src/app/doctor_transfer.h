@@ -20,8 +20,8 @@ void transfer_init(struct transfer *f, struct link *from, struct link *to, uint6
 /* Writes without anybody reading, until all is written or nothing went for `quiet_ms`. 0 or ERR_SYS. */
 int transfer_push(struct transfer *f, uint64_t quiet_ms);
 /* Writes and reads until all has arrived. Stops sending at `soft_deadline_ms` (what was sent must still arrive); gives
- * up when nothing moves for `stall_ms`. 0, ERR_BAD (damaged), ERR_AGAIN (stalled), ERR_CLOSED (`to` ended early),
- * ERR_SYS (a link broke). */
+ * up when nothing moves for `stall_ms`, and in any case after twelve times that. 0, ERR_BAD (damaged), ERR_AGAIN
+ * (stalled), ERR_CLOSED (`to` ended early), ERR_SYS (a link broke). */
 int transfer_run(struct transfer *f, uint64_t stall_ms, uint64_t soft_deadline_ms);
 /* Waits for the end of the stream behind the last byte. 0, ERR_BAD (more bytes came), ERR_AGAIN (no end), ERR_SYS. */
 int transfer_end(struct transfer *f, uint64_t stall_ms);

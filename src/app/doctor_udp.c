@@ -33,6 +33,7 @@ static void tell_allocation(struct doctor *d, const struct turnc *c, uint64_t to
 static void remedy_of_refused_allocation(struct doctor *d, int code)
 {
     switch (code) {
+    case 300: doctor_remedy(d, "Run this check on that server."); break;
     case 401: doctor_remedy(d, "User name or password is wrong (time-limited ones may have expired)."); break;
     case 403: doctor_remedy(d, "The server forbids relays for this user or this client address: see its rules."); break;
     case 441:
