@@ -195,13 +195,13 @@ int cred_token(struct span secret, struct span user, uint64_t expires_unix_s, st
     return err ? err : username->truncated || password->truncated ? ERR_FULL : 0;
 }
 
-/* "1700000000:alice" or "1700000000", not yet expired. */
-static bool is_token_alive(struct span user, uint64_t wall_s)
+/* When a name such as "1700000000:alice" or "1700000000" expires, in seconds since 1970; 0 for a name that is no token's. */
+static uint64_t token_expiry(struct span user)
 {
     const uint8_t *colon = user.n ? memchr(user.p, ':', user.n) : NULL;
     uint64_t expires;
     struct span digits = span_take(user, colon ? (size_t)(colon - user.p) : user.n);
-    return text_parse_u64(digits, 1, UINT64_MAX, &expires) == 0 && expires > wall_s;
+    return text_parse_u64(digits, 1, UINT64_MAX, &expires) == 0 ? expires : 0;
 }
 
 /* ---- nonces ---- */
@@ -339,13 +339,11 @@ int cred_judge(const struct cred_table *t, const struct nonce_key *k, const stru
         return u ? 0 : (*why = "unknown user", 401);
     if (u)
         return *why = "wrong password", 401;
-    if (!t->secrets || name.n > CRED_USER_MAX)
-        return *why = "unknown user", 401;
-    if (!is_verified_token(t, name, m, algorithm, out))
-        return *why = "unknown user, and not a token of the shared secret", 401;
-    if (!is_token_alive(name, wall_s))
+    if (!t->secrets || !token_expiry(name) || name.n > CRED_USER_MAX)
+        return *why = "unknown user", 401; /* by the same work as a wrong password */
+    if (token_expiry(name) <= wall_s)
         return *why = "token expired", 401;
-    return 0;
+    return is_verified_token(t, name, m, algorithm, out) ? 0 : (*why = "not a token of the shared secret", 401);
 }
 
 void cred_challenge(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,
