@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <openssl/err.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -44,6 +45,7 @@ struct way {
     uint32_t kept_at, kept_n;
     struct pipe *pipe; /* lent while it holds bytes */
     uint64_t bytes;
+    uint32_t credit;    /* granted and not read yet */
     bool is_bulk : 1;   /* the last read was large */
     bool is_held : 1;   /* by `grant`, until the timer fires */
     bool has_ended : 1; /* nothing more will be read */
@@ -120,6 +122,14 @@ static void way_abandon(struct pump *p, struct way *w)
         pipe_put(&p->pool->pipes, w->pipe);
     w->pipe = NULL;
     w->has_ended = w->is_done = true;
+}
+
+/* A stream with a hole is worse than none. */
+static void no_memory(struct pump *p)
+{
+    p->why = CONN_END_NOMEM;
+    way_abandon(p, &p->way[PUMP_A]);
+    way_abandon(p, &p->way[PUMP_B]);
 }
 
 /* ---- writing ---- */
@@ -213,15 +223,19 @@ static void read_nothing(struct pump *p, struct way *w, struct side *from, ssize
 static void way_keep(struct pump *p, struct way *w, const uint8_t *bytes, size_t n)
 {
     w->kept = malloc(n);
-    if (!w->kept) { /* a stream with a hole is worse than none */
-        p->why = CONN_END_NOMEM;
-        way_abandon(p, &p->way[PUMP_A]);
-        way_abandon(p, &p->way[PUMP_B]);
+    if (!w->kept) {
+        no_memory(p);
         return;
     }
     memcpy(w->kept, bytes, n);
     w->kept_at = 0;
     w->kept_n = (uint32_t)n;
+}
+
+/* May a read that brought less than there was room for be taken as the last one, until the next event? */
+static bool short_is_last(const struct side *s)
+{
+    return !s->is_hung_up && !s->is_urgent && !s->conn->tls;
 }
 
 /* One read through the scratch, forwarded at once. Returns what was read. */
@@ -234,8 +248,8 @@ static size_t way_copy(struct pump *p, struct way *w, struct side *from, struct 
         read_nothing(p, w, from, n);
         return 0;
     }
-    if ((size_t)n < most && !from->is_hung_up && !from->is_urgent && !from->conn->tls)
-        from->is_readable = false; /* the kernel has no more: what comes next is an event */
+    if ((size_t)n < most && short_is_last(from))
+        from->is_readable = false;
     w->is_bulk = n == COPY_BYTES;
     size_t sent = side_write(p, to, scratch, (size_t)n);
     w->bytes += sent;
@@ -246,7 +260,7 @@ static size_t way_copy(struct pump *p, struct way *w, struct side *from, struct 
 
 static size_t way_splice(struct pump *p, struct way *w, struct side *from, size_t want)
 {
-    ssize_t n = pipe_fill(w->pipe, from->src.fd, want < SPLICE_BYTES ? want : SPLICE_BYTES);
+    ssize_t n = pipe_fill(w->pipe, from->src.fd, want);
     if (n > 0) {
         w->is_bulk = n >= BULK_MIN;
         return (size_t)n;
@@ -264,39 +278,80 @@ static bool may_splice(struct pump *p, struct way *w, const struct side *from, c
     return w->pipe != NULL;
 }
 
-/* How many bytes a read would bring; 0: nothing, or unknown. */
-static size_t side_available(const struct side *s)
+static ssize_t tls_available(struct conn *c)
+{
+    uint8_t byte;
+    ERR_clear_error();
+    int n = SSL_peek(c->tls, &byte, 1);
+    if (n > 0)
+        return SSL_pending(c->tls);
+    int why = SSL_get_error(c->tls, n);
+    if (why == SSL_ERROR_SSL && !c->failed)
+        c->failed = CONN_END_TLS;
+    return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? ERR_AGAIN : 0;
+}
+
+/* How many bytes a read would bring; 0: it would find the end; ERR_AGAIN. */
+static ssize_t side_available(const struct side *s)
 {
     int n = 0;
-    uint8_t byte;
     if (s->conn->tls)
-        return SSL_peek(s->conn->tls, &byte, 1) > 0 ? (size_t)SSL_pending(s->conn->tls) : 0;
-    return ioctl(s->src.fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
+        return tls_available(s->conn);
+    ioctl(s->src.fd, FIONREAD, &n);
+    return n > 0 ? n : s->is_hung_up ? 0 : ERR_AGAIN;
 }
 
 static void way_hold(struct pump *p, struct way *w, uint64_t retry_ms)
 {
-    struct loop *l = pump_loop(p);
-    uint64_t at_ms = l->now_ms + (retry_ms ? retry_ms : 1);
+    uint64_t at_ms = pump_loop(p)->now_ms + (retry_ms ? retry_ms : 1);
     w->is_held = true;
-    if (!p->timer.node.pos || at_ms < p->timer.node.at_ms)
-        if (loop_timer(l, &p->timer, at_ms))
-            loop_later(l, &p->again);
+    if (p->timer.node.pos && p->timer.node.at_ms <= at_ms)
+        return;
+    if (loop_timer(pump_loop(p), &p->timer, at_ms))
+        no_memory(p);
 }
 
-/* How much of `want` may be read: asks the owner about bytes that are there, so that it grants nothing for nothing. */
+/* Asks the owner about bytes that are there, so that it grants nothing for nothing. */
+static void way_ask(struct pump *p, struct way *w, struct side *from, size_t there, size_t want)
+{
+    uint64_t retry_ms = 0;
+    size_t n = p->ops->grant(p->user, from->index, there < want ? there : want, &retry_ms);
+    if (p->is_over)
+        return;
+    w->credit = (uint32_t)n;
+    if (n == 0)
+        way_hold(p, w, retry_ms);
+    else if (n == there && there < want && !w->is_bulk && short_is_last(from))
+        from->is_readable = false;
+}
+
+/* How much of `want` may be read. */
 static size_t way_allowed(struct pump *p, struct way *w, struct side *from, size_t want)
 {
     if (!p->ops->grant)
         return want;
-    size_t there = side_available(from);
-    if (there == 0)
-        return 1; /* finds the end, or that there is nothing */
-    uint64_t retry_ms = 0;
-    size_t granted = p->ops->grant(p->user, from->index, there < want ? there : want, &retry_ms);
-    if (granted == 0 && !p->is_over)
-        way_hold(p, w, retry_ms);
-    return p->is_over ? 0 : granted;
+    if (!w->credit) {
+        ssize_t there = side_available(from);
+        if (there == 0)
+            return 1; /* a read, to find the end */
+        if (there > 0)
+            way_ask(p, w, from, (size_t)there, want);
+        else
+            read_nothing(p, w, from, there);
+    }
+    return w->credit < want ? w->credit : want;
+}
+
+/* Reads once, at most `budget`. Returns what was read. */
+static size_t way_read(struct pump *p, struct way *w, struct side *from, struct side *to, size_t budget)
+{
+    size_t most = w->is_bulk ? SPLICE_BYTES : COPY_BYTES;
+    size_t want = way_allowed(p, w, from, budget < most ? budget : most);
+    if (!want)
+        return 0;
+    size_t n = may_splice(p, w, from, to, want) ? way_splice(p, w, from, want) : way_copy(p, w, from, to, want);
+    w->credit -= n < w->credit ? (uint32_t)n : w->credit;
+    return n;
 }
 
 /* ---- one direction ---- */
@@ -315,7 +370,7 @@ static void way_run(struct pump *p, enum pump_side i)
     struct way *w = &p->way[i];
     struct side *from = &p->side[i], *to = &p->side[!i];
     size_t budget = TURN_BYTES;
-    while (!w->is_done && way_flush(p, w, from, to)) {
+    while (!p->is_over && !w->is_done && way_flush(p, w, from, to)) {
         if (w->has_ended) {
             way_finish(p, w, from, to);
             break;
@@ -326,10 +381,7 @@ static void way_run(struct pump *p, enum pump_side i)
             loop_later(pump_loop(p), &p->again);
             break;
         }
-        size_t want = way_allowed(p, w, from, budget);
-        if (!want)
-            break;
-        budget -= may_splice(p, w, from, to, want) ? way_splice(p, w, from, want) : way_copy(p, w, from, to, want);
+        budget -= way_read(p, w, from, to, budget);
     }
     if (to->has_failed)
         way_abandon(p, w);

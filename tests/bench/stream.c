@@ -25,13 +25,15 @@ enum {
     DRAIN_MS = 30 * 1000,  /* how long what was sent may take to arrive after the end */
     SAMPLES_MAX = 8 << 20, /* round trips whose time is kept */
     PIDS_MAX = 16,
+    WINDOWS_BYTES = 64 << 20, /* under way in all flows: far more would measure how the kernel runs out of memory */
+    WINDOW_MIN = 256 << 10,
 };
 
 /* One end of a flow. */
 struct end {
     struct source src;
     struct end *other;
-    bool is_near, sends, is_shut, has_eof, has_ended, is_broken;
+    bool is_near, sends, is_paused, is_shut, has_eof, has_ended, is_broken;
     uint64_t sent, got;           /* bytes */
     uint64_t start_out, start_in; /* where its streams start in the pattern */
     uint64_t asked_ns;            /* when the last request left */
@@ -49,6 +51,7 @@ static struct {
     bool is_rr, up, down;
     double warm_up_s, seconds;
     uint64_t bytes_max; /* of each stream; 0: no limit */
+    uint64_t window;    /* bytes of a stream that may be under way */
     pid_t pids[PIDS_MAX];
     int npids;
 } opt = {.flows = 1, .message = 200, .up = true, .warm_up_s = 0.5, .seconds = 2};
@@ -98,7 +101,7 @@ static void end_wait(struct end *e)
     if (e->is_shut && e->has_eof)
         end_finish(e);
     else if (!e->has_ended)
-        loop_mod(&loop, &e->src, (e->has_eof ? 0 : EPOLLIN) | (e->is_shut || !e->sends ? 0 : EPOLLOUT));
+        loop_mod(&loop, &e->src, (e->has_eof ? 0 : EPOLLIN) | (e->is_shut || e->is_paused || !e->sends ? 0 : EPOLLOUT));
 }
 
 static void end_shut(struct end *e)
@@ -121,15 +124,36 @@ static bool end_send(struct end *e, size_t n)
     return sent == (ssize_t)n;
 }
 
+static uint64_t under_way(const struct end *sender)
+{
+    return sender->sent - sender->other->got;
+}
+
 static void bulk_send(struct end *e)
 {
     for (int i = 0; i < PIECES; i++) {
         uint64_t rest = opt.bytes_max ? opt.bytes_max - e->sent : PATTERN_MAX;
-        if (rest == 0)
+        if (rest == 0) {
             end_shut(e);
-        if (rest == 0 || !end_send(e, rest < PATTERN_MAX ? rest : PATTERN_MAX))
+            return;
+        }
+        if (under_way(e) >= opt.window) {
+            e->is_paused = true;
+            end_wait(e);
+            return;
+        }
+        if (!end_send(e, rest < PATTERN_MAX ? rest : PATTERN_MAX))
             return;
     }
+}
+
+/* The other end has sent as much as may be under way: it may go on when half of it has arrived. */
+static void bulk_go_on(struct end *sender)
+{
+    if (!sender->is_paused || under_way(sender) > opt.window / 2)
+        return;
+    sender->is_paused = false;
+    end_wait(sender);
 }
 
 static void keep_sample(struct end *e)
@@ -159,7 +183,7 @@ static void end_see_eof(struct end *e, bool by_reset)
     e->has_eof = true;
     if (by_reset)
         end_break(e, "reset");
-    else if (opt.is_rr)
+    else if (!e->sends)
         end_shut(e);
     end_wait(e);
 }
@@ -178,6 +202,7 @@ static void end_receive(struct end *e)
             end_break(e, "wrong bytes");
         e->got += (uint64_t)n;
         total_bytes += (uint64_t)n;
+        bulk_go_on(e->other);
         if (opt.is_rr && e->got % opt.message == 0)
             rr_turn(e);
         if (n < (ssize_t)sizeof buffer)
@@ -217,8 +242,9 @@ static void on_timer(struct timer *t)
         to = mark_now();
         is_stopping = true;
         is_measuring = false;
-        for (unsigned i = 0; i < 2 * opt.flows && !opt.is_rr; i++)
-            end_shut(&ends[i]);
+        for (unsigned i = 0; i < 2 * opt.flows; i++)
+            if (ends[i].sends)
+                end_shut(&ends[i]);
         loop_timer(&loop, t, loop.now_ms + DRAIN_MS);
     } else {
         from = mark_now();
@@ -235,8 +261,6 @@ static void start_run(void)
         must(loop_add(&loop, &e->src, EPOLLIN | (e->sends ? EPOLLOUT : 0)) == 0);
         if (opt.is_rr && e->is_near)
             rr_turn(e);
-        else if (!opt.is_rr && !e->sends)
-            end_shut(e);
     }
     timer_init(&timer, on_timer);
     loop_timer(&loop, &timer, loop_clock_ms() + (uint64_t)(opt.warm_up_s * 1000));
@@ -314,9 +338,9 @@ static int report(void)
 
 static void usage(void)
 {
-    fprintf(stderr,
-            "usage: bench_stream --through ADDR:PORT --far ADDR:PORT [--flows N] [--mode bulk|rr]\n"
-            "  [--direction up|down|both] [--size BYTES] [--seconds S] [--warm-up S] [--bytes N] [--pid PID]...\n");
+    fprintf(stderr, "usage: bench_stream --through ADDR:PORT --far ADDR:PORT [--flows N] [--mode bulk|rr]\n"
+                    "  [--direction up|down|both] [--size BYTES] [--seconds S] [--warm-up S] [--bytes N]\n  [--window "
+                    "BYTES] [--pid PID]...\n");
     exit(2);
 }
 
@@ -327,17 +351,9 @@ static void set_direction(const char *text)
 }
 
 static const struct option options[] = {
-    {"through", 1, 0, 't'},
-    {"far", 1, 0, 'f'},
-    {"flows", 1, 0, 'n'},
-    {"mode", 1, 0, 'm'},
-    {"direction", 1, 0, 'd'},
-    {"size", 1, 0, 'z'},
-    {"seconds", 1, 0, 's'},
-    {"warm-up", 1, 0, 'w'},
-    {"bytes", 1, 0, 'b'},
-    {"pid", 1, 0, 'p'},
-    {0},
+    {"through", 1, 0, 't'},   {"far", 1, 0, 'f'},    {"flows", 1, 0, 'n'},   {"mode", 1, 0, 'm'},
+    {"direction", 1, 0, 'd'}, {"size", 1, 0, 'z'},   {"seconds", 1, 0, 's'}, {"warm-up", 1, 0, 'w'},
+    {"bytes", 1, 0, 'b'},     {"window", 1, 0, 'i'}, {"pid", 1, 0, 'p'},     {0},
 };
 
 static void set_option(int name, const char *value)
@@ -351,6 +367,7 @@ static void set_option(int name, const char *value)
     case 'z': opt.message = (unsigned)atoi(value); break;
     case 's': opt.seconds = atof(value); break;
     case 'w': opt.warm_up_s = atof(value); break;
+    case 'i': opt.window = strtoull(value, NULL, 10); break;
     case 'b': opt.bytes_max = strtoull(value, NULL, 10); break;
     case 'p':
         if (opt.npids < PIDS_MAX)
@@ -375,6 +392,8 @@ int main(int argc, char **argv)
         set_option(c, optarg);
     if (!opt.through.family || !opt.far.family || !opt.flows || !opt.message || opt.message > PATTERN_MAX)
         usage();
+    if (!opt.window)
+        opt.window = WINDOWS_BYTES / opt.flows > WINDOW_MIN ? WINDOWS_BYTES / opt.flows : WINDOW_MIN;
     raise_descriptor_limit();
     pattern_init();
     ends = calloc(2 * opt.flows, sizeof *ends);
