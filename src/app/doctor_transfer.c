@@ -7,7 +7,7 @@
 #include "base/rand.h"
 #include "sys/loop.h"
 
-enum { CHUNK = 65536, NEEDLE = 32, SEARCH = 64 << 20 };
+enum { CHUNK = 65536, NEEDLE = 32, WINDOW = 1 << 20, SEARCH = 64 << 20 };
 
 /* ---- the pattern ---- */
 
@@ -37,12 +37,15 @@ void transfer_pattern(uint64_t seed, uint64_t at, uint8_t *out, size_t n)
 /* How many bytes were skipped, if `found` is a later part of the stream; 0 if it is nowhere near. */
 static uint64_t measure_hole(const struct transfer *f, struct span found)
 {
-    static const size_t window = 1 << 20;
-    uint8_t *buf = malloc(window + NEEDLE);
+    uint8_t *buf = malloc(WINDOW + NEEDLE);
     uint64_t hole = 0;
-    for (uint64_t ahead = 0; buf && found.n >= NEEDLE && ahead < SEARCH && !hole; ahead += window) {
-        transfer_pattern(f->seed, f->received + ahead, buf, window + NEEDLE);
-        const uint8_t *p = memmem(buf, window + NEEDLE, found.p, NEEDLE);
+    if (!buf || !found.p || found.n < NEEDLE) {
+        free(buf);
+        return 0;
+    }
+    for (uint64_t ahead = 0; ahead < SEARCH && !hole; ahead += WINDOW) {
+        transfer_pattern(f->seed, f->received + ahead, buf, WINDOW + NEEDLE);
+        const uint8_t *p = memmem(buf, WINDOW + NEEDLE, found.p, NEEDLE);
         hole = p ? ahead + (uint64_t)(p - buf) : 0;
     }
     free(buf);
