@@ -20,7 +20,7 @@ static int parse_header(struct span raw, struct stun_msg *m)
         return ERR_SHORT;
     size_t length = be16_get(raw.p + 2);
     m->type = be16_get(raw.p);
-    if (stun_dialect_type(d, m->type, &m->method, &m->cls) || length % d->align ||
+    if (stun_dialect_type(d, m->type, &m->method, &m->cls) || stun_dialect_padded(d, length) != length ||
         (d->cookie_in_header && be32_get(raw.p + 4) != STUN_COOKIE))
         return ERR_BAD;
     if (raw.n != STUN_HEADER + length)
@@ -29,11 +29,6 @@ static int parse_header(struct span raw, struct stun_msg *m)
         return ERR_BAD;
     m->raw = raw;
     return 0;
-}
-
-static bool is_length_ok(const struct stun_at_row *row, size_t n)
-{
-    return n >= row->min && n <= row->max && (row->step == 1 || (n - row->min) % row->step == 0);
 }
 
 /* Remembers a comprehension-required type for the 420 (RFC 8489 s.6.3.1), each once, as many as there is room for. */
@@ -59,21 +54,22 @@ static uint64_t still_counted(uint64_t counted, const struct stun_at_row *row)
 static int parse_attributes(struct stun_msg *m)
 {
     const uint8_t *p = m->raw.p;
-    const size_t end = m->raw.n, align = m->dialect->align;
+    const struct stun_dialect *d = m->dialect;
+    const size_t end = m->raw.n;
     uint64_t counted = UINT64_MAX;
 
     for (size_t pos = STUN_HEADER, next; pos < end; pos = next) {
         if (end - pos < 4)
             return ERR_BAD;
         const uint16_t type = be16_get(p + pos), n = be16_get(p + pos + 2);
-        next = pos + 4 + (n + align - 1) / align * align;
+        next = pos + 4 + stun_dialect_padded(d, n);
         if (next > end)
             return ERR_BAD;
-        const struct stun_at_row *row = stun_dialect_attr_type(m->dialect, type);
+        const struct stun_at_row *row = stun_dialect_attr_type(d, type);
         const uint8_t at = row ? row->at : AT_UNKNOWN;
         if (!(counted & BIT(at)))
             continue;
-        if (row && (!is_length_ok(row, n) || (at == AT_FINGERPRINT && next != end)))
+        if (row && (!stun_at_row_fits(row, n) || (at == AT_FINGERPRINT && next != end)))
             return ERR_BAD;
         if (m->attrs_n == STUN_ATTRS_MAX)
             return ERR_FULL;
@@ -139,7 +135,9 @@ int stun_get_bytes(const struct stun_msg *m, enum stun_at at, struct span *out)
 static int get_formed(const struct stun_msg *m, enum stun_at at, enum attr_form form, struct span *out)
 {
     const struct stun_at_row *row = stun_dialect_attr(m->dialect, at);
-    return row && row->form != form ? ERR_BAD : stun_get_bytes(m, at, out);
+    if (!row)
+        return ERR_NONE; /* AT_UNKNOWN too, of which nobody checked the length */
+    return row->form == form ? stun_get_bytes(m, at, out) : ERR_BAD;
 }
 
 int stun_get_u8(const struct stun_msg *m, enum stun_at at, uint8_t *out)
@@ -196,7 +194,7 @@ int stun_attr_addr(const struct stun_msg *m, const struct stun_attr *a, struct a
     const uint8_t *mask = row->form == FORM_XADDR ? stun_tid(m) : clear;
     *out = (struct addr){.family = size == 4 ? ADDR_V4 : ADDR_V6};
     out->port = be16_get(v + 2) ^ be16_get(mask);
-    for (size_t i = 0; i < size; i++)
+    for (size_t i = 0; i < size && i < sizeof out->ip; i++)
         out->ip[i] = v[4 + i] ^ mask[i];
     return 0;
 }

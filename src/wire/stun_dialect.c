@@ -104,9 +104,9 @@ static uint16_t rfc_type_of(uint8_t method, uint8_t cls)
 {
     static const uint16_t class_bits[] = {
         [STUN_REQUEST] = 0x000, [STUN_INDICATION] = 0x010, [STUN_SUCCESS] = 0x100, [STUN_ERROR] = 0x110};
-    for (uint16_t number = 0; number < COUNT_OF(rfc_methods); number++)
+    for (size_t number = 0; number < COUNT_OF(rfc_methods); number++)
         if (rfc_methods[number] == method && method != STUN_METHOD_UNKNOWN)
-            return number | class_bits[cls];
+            return (uint16_t)(number | class_bits[cls]);
     return 0xffff;
 }
 

@@ -131,7 +131,7 @@ struct stun_dialect {
     size_t types_n;
     const struct stun_at_row *attrs; /* AT_COUNT rows, by meaning */
     const uint8_t *ats;              /* enum stun_at by wire type, see stun_dialect_attr_type */
-    uint8_t align;                   /* attributes start at multiples of this: 4 or 1 */
+    uint8_t align;                   /* attributes start at multiples of this: 4 or 1 (a power of 2) */
     bool cookie_in_header;           /* 0x2112a442 in bytes 4-7, transaction id of 12 bytes */
     bool cookie_attribute;           /* 000f 0004 72c64bc6 is the first attribute */
     bool quirk_fingerprint;          /* the damaged CRC table is accepted where IMPLEMENTATION-VERSION is absent */
@@ -152,6 +152,16 @@ enum { STUN_AT_SLOTS = 512 };
 static inline const struct stun_at_row *stun_dialect_attr_type(const struct stun_dialect *d, uint16_t type)
 {
     return type & 0x7f00 ? NULL : stun_dialect_attr(d, (enum stun_at)d->ats[STUN_AT_SLOT(type)]);
+}
+/* May a value of this row have this length? */
+static inline bool stun_at_row_fits(const struct stun_at_row *row, size_t n)
+{
+    return n >= row->min && n <= row->max && (row->step == 1 || (n - row->min) % row->step == 0);
+}
+/* The bytes that a value takes with its padding. */
+static inline size_t stun_dialect_padded(const struct stun_dialect *d, size_t n)
+{
+    return (n + d->align - 1) & ~(size_t)(d->align - 1);
 }
 /* Message type of the wire to method and class; method STUN_METHOD_UNKNOWN with the right class for an unknown RFC
  * method. ERR_BAD when the dialect has no such type at all (first two bits not zero included). */

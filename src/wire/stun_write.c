@@ -40,11 +40,11 @@ static uint8_t *put_header(struct stun_wr *s, const struct stun_at_row *row, siz
 {
     if (!row || s->w.err)
         return NULL;
-    if (n < row->min || n > row->max || (n - row->min) % row->step) {
+    if (!stun_at_row_fits(row, n)) {
         s->w.err = ERR_BAD;
         return NULL;
     }
-    const size_t align = s->dialect->align, padded = (n + align - 1) / align * align;
+    const size_t padded = stun_dialect_padded(s->dialect, n);
     uint8_t *p = wr_room(&s->w, 4 + padded);
     if (!p)
         return NULL;
@@ -164,8 +164,9 @@ void stun_put_address_error(struct stun_wr *s, uint8_t family, int code)
 
 void stun_put_unknown(struct stun_wr *s, const struct stun_msg *refused)
 {
-    uint8_t *p = put_header(s, stun_dialect_attr(s->dialect, AT_UNKNOWN_ATTRIBUTES), 2u * refused->unknown_n);
-    for (int i = 0; p && i < refused->unknown_n; i++)
+    const size_t n = refused->unknown_n;
+    uint8_t *p = put_header(s, stun_dialect_attr(s->dialect, AT_UNKNOWN_ATTRIBUTES), 2 * n);
+    for (size_t i = 0; p && i < n; i++)
         be16_put(p + 2 * i, refused->unknown[i]);
 }
 

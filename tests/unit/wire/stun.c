@@ -438,6 +438,25 @@ static void absent_and_misnamed_values(void **state)
     assert_true(u8 == 7 && u16 == 7 && u32 == 7 && u64 == 7);
 }
 
+/* An unknown attribute has no form, and may have no bytes at all. */
+static void unknown_attributes_are_no_numbers(void **state)
+{
+    raw_begin(&r, 0x0001);
+    raw_attr(&r, 0x8fff, hex(""));
+    assert_int_equal(raw_parse(&STUN_RFC, &r, &m), 0);
+    assert_true(stun_has(&m, AT_UNKNOWN));
+    uint8_t u8;
+    uint16_t u16;
+    uint32_t u32;
+    uint64_t u64;
+    struct addr a;
+    assert_int_equal(stun_get_u8(&m, AT_UNKNOWN, &u8), ERR_NONE);
+    assert_int_equal(stun_get_u16(&m, AT_UNKNOWN, &u16), ERR_NONE);
+    assert_int_equal(stun_get_u32(&m, AT_UNKNOWN, &u32), ERR_NONE);
+    assert_int_equal(stun_get_u64(&m, AT_UNKNOWN, &u64), ERR_NONE);
+    assert_int_equal(stun_get_addr(&m, AT_UNKNOWN, &a), ERR_BAD);
+}
+
 static void addresses_are_read(void **state)
 {
     raw_begin(&r, 0x0101);
@@ -621,6 +640,7 @@ int main(void)
         cmocka_unit_test(more_unknown_ones_than_fit),
         cmocka_unit_test(numbers_are_read),
         cmocka_unit_test(absent_and_misnamed_values),
+        cmocka_unit_test(unknown_attributes_are_no_numbers),
         cmocka_unit_test(addresses_are_read),
         cmocka_unit_test(msturn_addresses),
         cmocka_unit_test(families_must_fit_lengths),
