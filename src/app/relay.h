@@ -80,8 +80,8 @@ void relay_clock(struct relay *r);
 void relay_act(struct relay *r);
 /* Records an event of our own. */
 struct ev *relay_event(struct relay *r, enum ev_kind kind);
-/* Refuses the next connection of a listening socket although no descriptor is left. */
-void relay_refuse_connection(struct relay *r, int listener);
+/* Accepts what waits on a listening source, a bounded number a turn. */
+void relay_accept(struct relay *r, struct source *s, void (*take)(struct source *s, int fd, const struct addr *from));
 /* An error of the kernel that the operator can mend: descriptors, memory. */
 void relay_short(struct relay *r, const char *rule, const char *remedy);
 

@@ -6,7 +6,7 @@
 #include "app/relay.h"
 #include "sys/sock.h"
 
-enum { BACKLOG = 128, ACCEPTS_PER_TURN = 16 };
+enum { BACKLOG = 128 };
 
 /* A relayed TCP port: it listens, and connections to peers leave from it. */
 struct tcp_port {
@@ -76,8 +76,9 @@ static int peer_wait(struct peer_conn *x, int fd)
 
 /* ---- the relay port ---- */
 
-static void accept_one(struct tcp_port *p, int fd, const struct addr *from)
+static void take_peer(struct source *s, int fd, const struct addr *from)
 {
+    struct tcp_port *p = container_of(s, struct tcp_port, src);
     struct relay *r = p->relay;
     struct peer_conn *x = peer_conn_new(r, 0);
     if (!x) {
@@ -99,18 +100,7 @@ static void accept_one(struct tcp_port *p, int fd, const struct addr *from)
 
 static void on_peer_connection(struct source *s, uint32_t events)
 {
-    struct tcp_port *p = container_of(s, struct tcp_port, src);
-    for (int i = 0; i < ACCEPTS_PER_TURN && s->fd >= 0; i++) {
-        struct addr from;
-        int fd = sock_accept(s->fd, &from);
-        if (fd >= 0) {
-            accept_one(p, fd, &from);
-            continue;
-        }
-        if (fd != ERR_AGAIN && (errno == EMFILE || errno == ENFILE))
-            relay_refuse_connection(p->relay, s->fd);
-        return;
-    }
+    relay_accept(container_of(s, struct tcp_port, src)->relay, s, take_peer);
 }
 
 static void tcp_port_free_later(struct later *l)

@@ -248,7 +248,7 @@ static void client_new(struct listener *l, int fd, const struct addr *from)
 
 /* Descriptors have run out: the spare one is given up for a moment, so that the waiting connection can be refused
  * instead of spinning (checklist S45, S51). */
-void relay_refuse_connection(struct relay *r, int listener)
+static void refuse_connection(struct relay *r, int listener)
 {
     struct addr from;
     relay_short(r, "open files", "raise the limit of open files (LimitNOFILE=, ulimit -n)");
@@ -260,20 +260,29 @@ void relay_refuse_connection(struct relay *r, int listener)
     relay_act(r);
 }
 
-static void on_connection(struct source *s, uint32_t events)
+void relay_accept(struct relay *r, struct source *s, void (*take)(struct source *s, int fd, const struct addr *from))
 {
-    struct listener *l = container_of(s, struct listener, src);
     for (int i = 0; i < ACCEPTS_PER_TURN && s->fd >= 0; i++) {
         struct addr from;
         int fd = sock_accept(s->fd, &from);
         if (fd >= 0) {
-            client_new(l, fd, &from);
+            take(s, fd, &from);
             continue;
         }
         if (fd != ERR_AGAIN && (errno == EMFILE || errno == ENFILE))
-            relay_refuse_connection(l->relay, s->fd);
+            refuse_connection(r, s->fd);
         return;
     }
+}
+
+static void take_client(struct source *s, int fd, const struct addr *from)
+{
+    client_new(container_of(s, struct listener, src), fd, from);
+}
+
+static void on_connection(struct source *s, uint32_t events)
+{
+    relay_accept(container_of(s, struct listener, src)->relay, s, take_client);
 }
 
 int relay_tcp_listen(struct listener *l, int fd)

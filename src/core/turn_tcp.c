@@ -31,8 +31,6 @@ static int connect_check(struct turn *t, struct request *r, struct addr *peer, s
     int code = turn_judge_peer(t, r, peer, port, &relay_only);
     if (code)
         return code;
-    if (relay_only && !port_ranges_has(t->shared->ranges, peer, TRANSPORT_TCP))
-        return r->why = "own relay address: only its relayed ports", 403;
     if (peer_by_addr(&t->table, *port, peer))
         return r->why = "RFC 6062 s.5.2: a connection with this peer exists", 446;
     if (!has_room(t, *port))
