@@ -22,9 +22,10 @@ static void print_overview(FILE *out)
     for (size_t i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
     fputs("\n"
-          "  causeway serve                                     a relay on port 3478 with a credential of its own\n"
-          "  causeway doctor turn:HOST:3478 --user NAME:PASSWORD    does a relay work?\n"
-          "  causeway help COMMAND                              more about a command\n"
+          "  causeway serve                                        a relay on port 3478 with a credential of its own\n"
+          "  causeway doctor turn:HOST:3478 --user NAME:PASSWORD   does a relay work?\n"
+          "  causeway user add NAME                                somebody more who may use it\n"
+          "  causeway help COMMAND                                 all about a command\n"
           "  causeway --version\n",
           out);
 }

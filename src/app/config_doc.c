@@ -118,7 +118,7 @@ static const char man_head[] = ".TH CAUSEWAY.CONF 5 \"\" \"causeway\" \"File For
                                ".PP\n"
                                ".EX\n"
                                "realm    = turn.example.org\n"
-                               "secret   = ${TURN_SECRET}\n"
+                               "secret   = a\\-long\\-random\\-secret\n"
                                "relay\\-ip = \"10.0.0.5=203.0.113.7\"\n"
                                "cert     = /etc/causeway/fullchain.pem\n"
                                "key      = /etc/causeway/privkey.pem\n"

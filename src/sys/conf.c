@@ -179,8 +179,8 @@ static unsigned distance(const char *a, const char *b)
 
 const char *conf_nearest(const char *word, const char *const *names, size_t n)
 {
-    const char *best = NULL;
-    size_t third = strlen(word) / 3 + 1; /* more wrong than that is another word */
+    const char *best = NULL, *longer = NULL;
+    size_t length = strlen(word), third = length / 3 + 1; /* more wrong than that is another word */
     unsigned least = third < 4 ? (unsigned)third : 4;
     for (size_t i = 0; i < n; i++) {
         unsigned d = distance(word, names[i]);
@@ -188,8 +188,10 @@ const char *conf_nearest(const char *word, const char *const *names, size_t n)
             best = names[i];
             least = d - (d > 0);
         }
+        if (!longer && length > 2 && strncmp(word, names[i], length) == 0)
+            longer = names[i];
     }
-    return best;
+    return best ? best : longer;
 }
 
 /* ---- taking values ---- */

@@ -439,7 +439,7 @@ static void near_words_are_found(void **state)
     } rows[] = {{"listen", "listen"}, {"lsiten", "listen"}, {"relay-port", "relay-ports"},
                 {"reaml", "realm"},   {"usr", "user"},      {"relayip", "relay-ip"},
                 {"banana", NULL},     {"", NULL},           {"x", NULL},
-                {"users", "user"}};
+                {"lis", "listen"},    {"li", NULL},         {"users", "user"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const char *near = conf_nearest(rows[i].word, names, 5);
         if (rows[i].near)
