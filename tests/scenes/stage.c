@@ -67,7 +67,8 @@ static void add_rule(struct stage *s, const struct setting *x)
 {
     struct prefix p;
     char where[RULE_TEXT_MAX];
-    snprintf(where, sizeof where, "%s %s", x->kind == 'a' ? "allow" : "deny", x->a);
+    struct text t = text_of(where, sizeof where);
+    text_addf(&t, "%s %s", x->kind == 'a' ? "allow" : "deny", x->a);
     if (prefix_parse(x->a, &p) || peer_rules_add(s->rules, &p, x->kind == 'a', where))
         s->fault = "not a prefix";
 }
