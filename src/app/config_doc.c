@@ -95,77 +95,83 @@ void config_sample(struct text *out)
     text_add(
         out,
         "# Configuration of causeway: see causeway.conf(5); check it with: causeway conf -c FILE\n"
-        "# Every option is shown at its default. Remove the # in front of a name to change it. Values with spaces or\n"
-        "# any of # = + * , ( ) { } need quotes.\n");
+        "# Every option is shown at its default, or with an example. Remove the # in front of a name to change it.\n"
+        "# Values with spaces or any of # = + * , ( ) { } need quotes.\n");
     conf_sample(conf_options, OPTIONS, out);
 }
 
-static const char man_head[] = ".TH CAUSEWAY.CONF 5 \"\" \"causeway\" \"File Formats\"\n"
-                               ".SH NAME\n"
-                               "causeway.conf \\- configuration of the causeway TURN server\n"
-                               ".SH DESCRIPTION\n"
-                               "The file that\n"
-                               ".B causeway serve \\-c\n"
-                               ".I FILE\n"
-                               "reads. No file is read unless it is named. Every option is also a flag of\n"
-                               ".BR \"causeway serve\" :\n"
-                               ".B realm = example.org\n"
-                               "in the file is\n"
-                               ".B \\-\\-realm example.org\n"
-                               "there. A flag beats the file; a list given by flags replaces the file\\(aqs list.\n"
-                               ".PP\n"
-                               "A real deployment needs five lines:\n"
-                               ".PP\n"
-                               ".EX\n"
-                               "realm    = turn.example.org\n"
-                               "secret   = a\\-long\\-random\\-secret\n"
-                               "relay\\-ip = \"10.0.0.5=203.0.113.7\"\n"
-                               "cert     = /etc/causeway/fullchain.pem\n"
-                               "key      = /etc/causeway/privkey.pem\n"
-                               ".EE\n"
-                               ".PP\n"
-                               "(The third only behind a one\\-to\\-one NAT.) Check a file with\n"
-                               ".BR \"causeway conf \\-c\" \\ \\fIFILE\\fR,\n"
-                               "which names every mistake with its line and prints the values that count;\n"
-                               ".B causeway conf \\-\\-sample\n"
-                               "prints a commented file to start from.\n"
-                               ".SH SYNTAX\n"
-                               "A line is\n"
-                               ".IR \"name \" = \" value\" .\n"
-                               "A comment starts with # or // and ends with the line, or stands between /* and */.\n"
-                               "A value with spaces or any of # = + * , ( ) { } must stand in quotes.\n"
-                               "In double quotes a backslash takes \\(dq, \\e and $ literally; in single quotes "
-                               "everything but \\(aq and \\e is literal.\n"
-                               "Outside single quotes\n"
-                               ".BR ${NAME}\n"
-                               "stands for an environment variable, which must be set;\n"
-                               ".B ${NAME:\\-text}\n"
-                               "has a replacement.\n"
-                               ".PP\n"
-                               "An option that takes several values may be written several times, or once as\n"
-                               ".BR \"name = {\\(dqa\\(dq, \\(dqb\\(dq}\" ;\n"
-                               "any other may stand once.\n"
-                               ".PP\n"
-                               "Durations are seconds, or a number with s, m, h or d. Sizes are bytes, or a number "
-                               "with k, M or G (powers of 1024).\n"
-                               "A path that does not start with / starts where the file lies.\n"
-                               ".SH OPTIONS\n";
+static void man_head(struct text *out)
+{
+    text_add(out, ".TH CAUSEWAY.CONF 5 \"\" \"causeway\" \"File Formats\"\n"
+                  ".SH NAME\n"
+                  "causeway.conf \\- configuration of the causeway TURN server\n"
+                  ".SH DESCRIPTION\n"
+                  "The file that\n"
+                  ".B causeway serve \\-c\n"
+                  ".I FILE\n"
+                  "reads. No file is read unless it is named. Every option is also a flag of\n"
+                  ".BR \"causeway serve\" :\n"
+                  ".B realm = example.org\n"
+                  "in the file is\n"
+                  ".B \\-\\-realm example.org\n"
+                  "there. A flag beats the file; a list given by flags replaces the file\\(aqs list.\n"
+                  ".PP\n"
+                  "A real deployment needs five lines:\n"
+                  ".PP\n"
+                  ".EX\n"
+                  "realm    = turn.example.org\n"
+                  "secret   = a\\-long\\-random\\-secret\n"
+                  "relay\\-ip = \"10.0.0.5=203.0.113.7\"\n"
+                  "cert     = /etc/causeway/fullchain.pem\n"
+                  "key      = /etc/causeway/privkey.pem\n"
+                  ".EE\n"
+                  ".PP\n"
+                  "(The third only behind a one\\-to\\-one NAT.) Check a file with\n"
+                  ".BR \"causeway conf \\-c\" \\ \\fIFILE\\fR,\n"
+                  "which names every mistake with its line and prints the values that count;\n"
+                  ".B causeway conf \\-\\-sample\n"
+                  "prints a commented file to start from.\n"
+                  ".SH SYNTAX\n"
+                  "A line is\n"
+                  ".IR \"name \" = \" value\" .\n"
+                  "A comment starts with # or // and ends with the line, or stands between /* and */.\n"
+                  "A value with spaces or any of # = + * , ( ) { } must stand in quotes.\n"
+                  "In double quotes a backslash takes \\(dq, \\e and $ literally; in single quotes "
+                  "everything but \\(aq and \\e is literal.\n"
+                  "Outside single quotes\n"
+                  ".BR ${NAME}\n"
+                  "stands for an environment variable, which must be set;\n"
+                  ".B ${NAME:\\-text}\n"
+                  "has a replacement.\n"
+                  ".PP\n"
+                  "An option that takes several values may be written several times, or once as\n"
+                  ".BR \"name = {\\(dqa\\(dq, \\(dqb\\(dq}\" ;\n"
+                  "any other may stand once.\n"
+                  ".PP\n"
+                  "Durations are seconds, or a number with s, m, h or d. Sizes are bytes, or a number "
+                  "with k, M or G (powers of 1024).\n"
+                  "A path that does not start with / starts where the file lies.\n"
+                  ".SH OPTIONS\n");
+}
 
-static const char man_tail[] =
-    ".SH RELOAD\n"
-    "On SIGHUP the server reads the file again. A file with a mistake changes nothing, and the log says why.\n"
-    "Options that need a restart keep their value, and the log names them.\n"
-    ".PP\n"
-    "A server that was started as root reads as the account that it has become: let that account read the file, the\n"
-    "certificate and the key (chgrp and chmod 640), and nobody else.\n"
-    ".SH EXIT STATUS\n"
-    "A command that cannot use its configuration names every mistake and exits with 2.\n"
-    ".SH SEE ALSO\n"
-    ".BR causeway (1)\n";
+static void man_tail(struct text *out)
+{
+    text_add(out,
+             ".SH RELOAD\n"
+             "On SIGHUP the server reads the file again. A file with a mistake changes nothing, and the log says why.\n"
+             "Options that need a restart keep their value, and the log names them.\n"
+             ".PP\n"
+             "A server that was started as root reads as the account that it has become: let that account read the\n"
+             "file, the certificate and the key (chgrp and chmod 640), and nobody else.\n"
+             ".SH EXIT STATUS\n"
+             "A command that cannot use its configuration names every mistake and exits with 2.\n"
+             ".SH SEE ALSO\n"
+             ".BR causeway (1)\n");
+}
 
 void config_man(struct text *out)
 {
-    text_add(out, man_head);
+    man_head(out);
     conf_man(conf_options, OPTIONS, out);
-    text_add(out, man_tail);
+    man_tail(out);
 }

@@ -298,13 +298,13 @@ static const struct conf_value *earlier(const struct conf *c, size_t id, enum co
 
 static int check_repeated(const struct conf *c, size_t id, const struct conf_value *v, struct text *why)
 {
-    const struct conf_value *first = earlier(c, id, v->source);
     if (c->options[id].is_list) {
         if (c->slots[id].n < CONF_VALUES_MAX)
             return 0;
         conf_refuse(c, id, v, why, "more than %d values", CONF_VALUES_MAX);
         return ERR_BAD;
     }
+    const struct conf_value *first = earlier(c, id, v->source);
     if (!first)
         return 0;
     if (v->source == CONF_FILE)
