@@ -218,13 +218,11 @@ static int frame_finish(struct span in, struct frame *out, size_t size, size_t b
     return 0;
 }
 
-/* RFC 8656 s.12: channel numbers are 0x4000 to 0x4fff; s.12.5: padded to a multiple of 4 in a stream. */
+/* RFC 8656 s.12.5: padded to a multiple of 4 in a stream. The caller has looked at the first byte of the number. */
 static int frame_next_channel(struct span in, struct frame *out)
 {
     out->kind = FRAME_CHANNEL;
     out->channel = be16_get(in.p);
-    if (out->channel > CHANNEL_MAX)
-        return ERR_BAD;
     const size_t n = be16_get(in.p + 2);
     return frame_finish(in, out, CHANNEL_HEADER + n + frame_channel_padding(n), CHANNEL_HEADER, n);
 }
@@ -232,7 +230,7 @@ static int frame_next_channel(struct span in, struct frame *out)
 int frame_next_stun(struct span in, struct frame *out)
 {
     *out = (struct frame){.kind = FRAME_STUN};
-    if (in.n > 0 && in.p[0] > CHANNEL_MAX >> 8)
+    if (in.n > 0 && in.p[0] > CHANNEL_MAX >> 8) /* RFC 8656 s.12: channel numbers are 0x4000 to 0x4fff */
         return ERR_BAD;
     if (in.n < 4)
         return ERR_SHORT;

@@ -287,6 +287,7 @@ static void speeches_of_streams(void **state)
         {"000100002112a443", SPEECH_UNKNOWN, 8},
         {"000300012112a442", SPEECH_UNKNOWN, 4}, /* neither STUN (length 1) nor RFC 4571 (length 3) */
         {"006c 00010057 2112a442", SPEECH_UNKNOWN, 6},
+        {"006c 00010054 2112a442", SPEECH_UNKNOWN, 6}, /* does not fill the frame */
         {"006c 80010057 2112a442", SPEECH_UNKNOWN, 4},
         {"1604", SPEECH_UNKNOWN, 3},
         {"0201 02", SPEECH_UNKNOWN, 3},

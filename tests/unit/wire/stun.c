@@ -33,6 +33,7 @@ static void an_empty_message_is_one(void **state)
     assert_int_equal(m.attrs_n, 0);
     assert_int_equal(m.unknown_n, 0);
     assert_int_equal(m.raw.n, 20);
+    assert_int_equal(m.has, 0);
     assert_ptr_equal(m.dialect, &STUN_RFC);
     assert_memory_equal(stun_tid(&m), r.p + 4, 16);
 }
