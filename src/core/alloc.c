@@ -13,6 +13,19 @@ struct port *alloc_port(const struct alloc *a, uint8_t family)
     return family == ADDR_V4 ? a->ports[PORT_V4] : family == ADDR_V6 ? a->ports[PORT_V6] : NULL;
 }
 
+static void owner_of(const struct cred *cred, uint8_t out[SHA256_SIZE])
+{
+    struct span name = span_of(cred->user, cred->user_n);
+    must(digest_sha256(&name, 1, out) == 0);
+}
+
+bool alloc_is_owner(const struct alloc *a, const struct cred *cred)
+{
+    uint8_t owner[SHA256_SIZE];
+    owner_of(cred, owner);
+    return memcmp(owner, a->owner, sizeof owner) == 0;
+}
+
 struct alloc *alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, uint8_t relay,
                         const char **limit)
 {
@@ -21,7 +34,7 @@ struct alloc *alloc_new(struct turn *t, const struct flow *flow, const struct cr
     if (!a)
         return NULL;
     a->deadline.kind = DEADLINE_ALLOC;
-    if (payer_hold(&a->payer, t->shared->limiter, span_of(cred->user, cred->user_n), &flow->tuple.client) ||
+    if (payer_hold(&a->payer, t->shared->limiter, cred_account(cred), &flow->tuple.client) ||
         heap_set(&t->table.deadlines, &a->deadline.node, HEAP_NEVER) ||
         (*limit = payer_take(&a->payer, LIMIT_ALLOCATIONS))) {
         heap_del(&t->table.deadlines, &a->deadline.node);
@@ -35,6 +48,7 @@ struct alloc *alloc_new(struct turn *t, const struct flow *flow, const struct cr
     a->session = rand_u64() | 1;
     a->since_ms = t->now_ms;
     a->relay = relay;
+    owner_of(cred, a->owner);
     a->key = cred->key;
     a->rule = (uint8_t)cred->rule;
     map_put(&t->allocs, &a->by_tuple);

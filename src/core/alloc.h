@@ -23,9 +23,10 @@ struct alloc {
     uint32_t lifetime_s; /* as last granted */
     uint8_t relay;       /* TRANSPORT_UDP or TRANSPORT_TCP */
     bool is_ending;
-    uint8_t rule;          /* enum integrity_rule of its last request: a late answer uses it */
-    uint8_t tid[STUN_TID]; /* of the Allocate that made it: a retransmission is answered again */
-    uint64_t token;        /* reservation made with it, 0 = none */
+    uint8_t rule;               /* enum integrity_rule of its last request: a late answer uses it */
+    uint8_t tid[STUN_TID];      /* of the Allocate that made it: a retransmission is answered again */
+    uint64_t token;             /* reservation made with it, 0 = none */
+    uint8_t owner[SHA256_SIZE]; /* digest of the user name that made it */
     struct stun_key key;
     struct payer payer;
     struct port *ports[PORTS];
@@ -49,6 +50,8 @@ struct turn {
     struct stun_msg msg; /* the message being processed */
 };
 
+/* Made with this user name? (RFC 8656 s.5; 441 otherwise) */
+bool alloc_is_owner(const struct alloc *a, const struct cred *cred);
 struct alloc *alloc_find(const struct turn *t, const struct tuple *tuple);
 /* A new allocation without ports, in the books of its payer. NULL with the name of the limit that refused, or "out of
  * memory". */

@@ -195,7 +195,8 @@ int cred_token(struct span secret, struct span user, uint64_t expires_unix_s, st
     return err ? err : username->truncated || password->truncated ? ERR_FULL : 0;
 }
 
-/* When a name such as "1700000000:alice" or "1700000000" expires, in seconds since 1970; 0 for a name that is no token's. */
+/* When a name such as "1700000000:alice" or "1700000000" expires, in seconds since 1970; 0 for a name that is no
+ * token's. */
 static uint64_t token_expiry(struct span user)
 {
     const uint8_t *colon = user.n ? memchr(user.p, ':', user.n) : NULL;
@@ -284,8 +285,10 @@ static void key_set(struct stun_key *k, const struct cred_keys *keys, int algori
 
 static bool is_verified(const struct stun_msg *m, const struct cred_keys *keys, int algorithm, struct cred *out)
 {
+    enum integrity_rule held;
     key_set(&out->key, keys, algorithm);
-    return stun_verify(m, &out->key, INTEGRITY_NONE, &out->rule) == 0;
+    out->rule = algorithm == ALGORITHM_SHA256 ? INTEGRITY_RFC_SHA256 : INTEGRITY_RFC;
+    return stun_verify(m, &out->key, INTEGRITY_NONE, &held) == 0;
 }
 
 /* Tries each secret: during a rotation both the old and the new one hold. */
@@ -305,9 +308,23 @@ static bool is_verified_token(const struct cred_table *t, struct span user, cons
 
 static void user_set(struct cred *out, struct span name)
 {
+    out->account_at = 0;
     out->user_n = name.n;
-    memcpy(out->user, name.p, name.n);
+    if (name.n)
+        memcpy(out->user, name.p, name.n);
     out->user[name.n] = 0;
+}
+
+/* "1700000000:alice" is one of many names of alice, who pays for all of them (checklist S42). */
+static void account_set(struct cred *out)
+{
+    const char *colon = strchr(out->user, ':');
+    out->account_at = colon && colon[1] ? (size_t)(colon - out->user) + 1 : 0;
+}
+
+struct span cred_account(const struct cred *c)
+{
+    return span_skip(span_of(c->user, c->user_n), c->account_at);
 }
 
 int cred_judge(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,
@@ -343,7 +360,10 @@ int cred_judge(const struct cred_table *t, const struct nonce_key *k, const stru
         return *why = "unknown user", 401; /* by the same work as a wrong password */
     if (token_expiry(name) <= wall_s)
         return *why = "token expired", 401;
-    return is_verified_token(t, name, m, algorithm, out) ? 0 : (*why = "not a token of the shared secret", 401);
+    if (!is_verified_token(t, name, m, algorithm, out))
+        return *why = "not a token of the shared secret", 401;
+    account_set(out);
+    return 0;
 }
 
 void cred_challenge(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,

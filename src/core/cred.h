@@ -57,13 +57,17 @@ bool nonce_is_fresh(const struct nonce_key *k, const struct cred_table *t, const
 
 struct cred {
     char user[CRED_USER_MAX + 1];
-    size_t user_n;
+    size_t user_n, account_at;
     struct stun_key key;
-    enum integrity_rule rule; /* answer with the same */
+    enum integrity_rule rule; /* of the answer: follows from the password algorithm, RFC 8489 s.9.2.4 at its end */
 };
 
-/* The long-term credential mechanism of a server, RFC 8489 s.9.2.4, in its order. 0 with `*out`, or the error code to
- * answer with: 400, 401, 438; `*why` then names the check that refused. For an unknown user the work is done with a
+/* Who pays: the user; of a token's name, the part behind its expiry. */
+struct span cred_account(const struct cred *c);
+
+/* The long-term credential mechanism of a server, RFC 8489 s.9.2.4, in its order but for the nonce, which is judged
+ * before the password as in RFC 5389 s.10.2.2: who has none of ours costs us no key. 0 with `*out`, or the error code
+ * to answer with: 400, 401, 438; `*why` then names the check that refused. For an unknown user the work is done with a
  * dummy key, so that it takes as long as a wrong password (checklist S16). Codes 401 and 438 go out with a challenge
  * (cred_challenge), 400 without. */
 int cred_judge(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,

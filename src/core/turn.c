@@ -167,11 +167,6 @@ static const struct method_row rows[STUN_METHOD_COUNT] = {
     [STUN_CONNECTION_BIND] = {turn_connection_bind, true, false},
 };
 
-static bool is_owner(const struct request *r)
-{
-    return span_is_equal(payer_user(&r->a->payer), span_of(r->cred.user, r->cred.user_n));
-}
-
 /* Credentials, unknown attributes, allocation and its owner, in the order of RFC 8489 s.6.3, s.9.2.4 and RFC 8656 s.5.
  */
 static int check(struct turn *t, struct request *r, const struct method_row *row)
@@ -187,7 +182,7 @@ static int check(struct turn *t, struct request *r, const struct method_row *row
         return 420;
     if (row->needs_allocation && !r->a)
         return 437;
-    if (row->needs_allocation && !is_owner(r))
+    if (row->needs_allocation && !alloc_is_owner(r->a, &r->cred))
         return 441;
     if (row->needs_allocation) {
         r->a->key = r->cred.key;

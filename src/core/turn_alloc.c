@@ -277,8 +277,7 @@ void turn_port_opened(struct turn *t, uint64_t handle, int err, void *link, stru
 
 static bool is_retransmission(const struct request *r)
 {
-    return memcmp(r->a->tid, stun_tid(r->m), STUN_TID) == 0 &&
-           span_is_equal(payer_user(&r->a->payer), span_of(r->cred.user, r->cred.user_n));
+    return memcmp(r->a->tid, stun_tid(r->m), STUN_TID) == 0 && alloc_is_owner(r->a, &r->cred);
 }
 
 static int redeem(struct turn *t, struct request *r, const struct plan *plan, struct turn_opening *o)

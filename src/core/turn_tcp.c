@@ -184,7 +184,7 @@ static int bind_check(struct turn *t, struct request *r, uint32_t *id, struct pe
     struct peer *x = *out = peer_by_id(&t->table, *id);
     if (!x)
         return r->why = "unknown CONNECTION-ID", 400;
-    if (!span_is_equal(payer_user(&alloc_of(x->port)->payer), span_of(r->cred.user, r->cred.user_n)))
+    if (!alloc_is_owner(alloc_of(x->port), &r->cred))
         return r->why = "the allocation belongs to another user", 441;
     if (x->state == PEER_DIALING)
         return r->why = "the peer is not connected yet", 400;

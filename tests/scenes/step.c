@@ -82,7 +82,11 @@ static void play_connection(struct stage *s, const struct words *x)
 static void client_raw(struct stage *s, struct client *c, const struct words *x)
 {
     uint8_t bytes[2048];
-    int n = text_unhex(words_at(x, 2), bytes, sizeof bytes);
+    char hex[LINE_MAX_BYTES];
+    struct text t = text_of(hex, sizeof hex);
+    for (int i = 2; i < x->n; i++)
+        text_add(&t, x->w[i]);
+    int n = text_unhex(hex, bytes, sizeof bytes);
     if (n < 0)
         s->fault = "raw HEX";
     else
