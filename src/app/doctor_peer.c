@@ -72,7 +72,7 @@ static bool ping(struct client *c, int fd, const struct addr *peer, struct addr 
     c->heard = note_pong;
     c->heard_user = &pong;
     client_send(c, peer, span_of(payload, sizeof payload));
-    uint64_t deadline_ms = loop_clock_ms() + 2 * PING_MS;
+    uint64_t deadline_ms = loop_clock_ms() + PING_MS;
     if (answer_as_peer(fd, &c->turnc.relayed, from))
         while (!pong.came && loop_clock_ms() < deadline_ms)
             clients_turn(&c, 1, deadline_ms);

@@ -67,7 +67,8 @@ static const char *const missing[] = {
 
 /* ---- rows ---- */
 
-static void set_fact(struct doctor *d, enum doctor_result result, const char *fact, va_list args)
+static void __attribute__((format(printf, 3, 0)))
+set_fact(struct doctor *d, enum doctor_result result, const char *fact, va_list args)
 {
     d->row->result = result;
     vsnprintf(d->row->fact, sizeof d->row->fact, fact, args);

@@ -1,6 +1,7 @@
 /* TCP relays (RFC 6062): the relayed connection and what must be true of the bytes that pass it. */
 #include <inttypes.h>
 #include <poll.h>
+#include <stdio.h>
 
 #include "app/doctor_tcp_pair.h"
 #include "sys/loop.h"
@@ -75,18 +76,25 @@ void check_tcp_connect(struct doctor *d)
 
 /* ---- bytes ---- */
 
-static bool move(struct doctor *d, struct transfer *f, const char *what)
+/* The row of a transfer that ended with `err`: a path that is only slow is no fault. */
+static void tell_transfer(struct doctor *d, const struct transfer *f, int err, const char *what, const char *remedy)
 {
     char buf[200];
     struct text t = text_of(buf, sizeof buf);
+    transfer_tell(f, err, &t);
+    (err == ERR_FULL ? doctor_warn : doctor_fail)(d, "%s: %s", what, buf);
+    doctor_remedy(d, "%s", err == ERR_FULL ? "The path is too slow for this check: raise --timeout." : remedy);
+}
+
+static bool move(struct doctor *d, struct transfer *f, const char *what)
+{
     int err = transfer_run(f, d->target->timeout_ms, loop_clock_ms() + 4 * (uint64_t)d->target->timeout_ms);
     if (!err)
         return true;
-    transfer_tell(f, err, &t);
-    doctor_fail(d, "%s: %s", what, buf);
-    doctor_remedy(
-        d, "The relay loses or stops bytes of a TCP stream: desktop sharing through it freezes or breaks. Look for "
-           "errors in the server's log; update or replace it.");
+    tell_transfer(d, f, err, what,
+                  "The relay loses or stops bytes of a TCP stream: desktop sharing through it freezes or breaks. Look "
+                  "for errors in "
+                  "the server's log; update or replace it.");
     return false;
 }
 
@@ -161,31 +169,33 @@ static void push_in_steps(struct transfer *f)
     }
 }
 
+static void early_bytes(struct doctor *d, struct tcp_pair *p)
+{
+    struct transfer f;
+    char what[100];
+    transfer_init(&f, &p->data_a, &p->data_b, EARLY_BYTES);
+    push_in_steps(&f);
+    uint64_t early = f.sent;
+    if (!tcp_pair_bind_b(d, p))
+        return;
+    f.total = early + LATE_BYTES; /* what is sent after the bind shows a hole before it */
+    int err = transfer_run(&f, d->target->timeout_ms, UINT64_MAX);
+    if (!err) {
+        doctor_ok(d, "%" PRIu64 " KiB sent before the bind, all arrived", early >> 10);
+        return;
+    }
+    snprintf(what, sizeof what, "%" PRIu64 " KiB sent before the other side had bound", early >> 10);
+    tell_transfer(d, &f, err, what,
+                  "The relay drops what a peer sends before the client has bound (instead of leaving it to TCP), and "
+                  "the connection "
+                  "goes on with a hole: an RDP session then breaks at random. Nothing in its configuration helps.");
+}
+
 void check_early_bytes(struct doctor *d)
 {
     struct tcp_pair *p = &d->pair;
-    struct transfer f;
-    char buf[200];
-    struct text t = text_of(buf, sizeof buf);
-    if (tcp_pair_allocate(d, p) && tcp_pair_connect(d, p) && tcp_pair_bind_a(d, p)) {
-        transfer_init(&f, &p->data_a, &p->data_b, EARLY_BYTES);
-        push_in_steps(&f);
-        uint64_t early = f.sent;
-        f.total = early + LATE_BYTES; /* what is sent after the bind shows a hole before it */
-        if (tcp_pair_bind_b(d, p)) {
-            int err = transfer_run(&f, d->target->timeout_ms, UINT64_MAX);
-            transfer_tell(&f, err, &t);
-            if (!err) {
-                doctor_ok(d, "%" PRIu64 " KiB sent before the bind, all arrived", early >> 10);
-            } else {
-                doctor_fail(d, "%" PRIu64 " KiB sent before the other side had bound: %s", early >> 10, buf);
-                doctor_remedy(
-                    d, "The relay drops what a peer sends before the client has bound (instead of leaving it to TCP), "
-                       "and the connection goes on with a hole: an RDP session then breaks at random. Nothing in its "
-                       "configuration helps.");
-            }
-        }
-    }
+    if (tcp_pair_allocate(d, p) && tcp_pair_connect(d, p) && tcp_pair_bind_a(d, p))
+        early_bytes(d, p);
     tcp_pair_close(p);
 }
 
@@ -219,8 +229,7 @@ static bool burst_and_close(struct doctor *d, uint64_t *bytes)
 {
     struct tcp_pair *p = &d->pair;
     struct transfer f;
-    char buf[200];
-    struct text t = text_of(buf, sizeof buf);
+    char what[100];
     if (!tcp_pair_allocate(d, p) || !tcp_pair_connect(d, p) || !tcp_pair_bind_a(d, p) || !tcp_pair_bind_b(d, p))
         return false;
     transfer_init(&f, &p->data_a, &p->data_b, BURST_BYTES);
@@ -231,12 +240,11 @@ static bool burst_and_close(struct doctor *d, uint64_t *bytes)
     int err = transfer_run(&f, d->target->timeout_ms, UINT64_MAX);
     if (!err)
         return true;
-    transfer_tell(&f, err, &t);
-    doctor_fail(d, "%" PRIu64 " KiB sent and closed at once: %s", f.sent >> 10, buf);
-    doctor_remedy(
-        d,
-        "The relay throws away what it still holds when one side closes: the last screen update or the end of a file "
-        "is lost. Nothing in its configuration helps.");
+    snprintf(what, sizeof what, "%" PRIu64 " KiB sent and closed at once", f.sent >> 10);
+    tell_transfer(d, &f, err, what,
+                  "The relay throws away what it still holds when one side closes: the last screen update or the end "
+                  "of a file is "
+                  "lost. Nothing in its configuration helps.");
     return false;
 }
 

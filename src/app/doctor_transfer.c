@@ -7,7 +7,7 @@
 #include "base/rand.h"
 #include "sys/loop.h"
 
-enum { CHUNK = 65536, NEEDLE = 32, WINDOW = 1 << 20, SEARCH = 64 << 20 };
+enum { CHUNK = 65536, FIRST_WINDOW = 1 << 18, NEEDLE = 32, WINDOW = 1 << 20, SEARCH = 64 << 20 };
 
 /* ---- the pattern ---- */
 
@@ -59,7 +59,7 @@ static void check_bytes(struct transfer *f, struct span in)
     while (in.n && !f->is_damaged) {
         size_t n = in.n < CHUNK ? in.n : CHUNK, same = 0;
         transfer_pattern(f->seed, f->received, want, n);
-        if (memcmp(want, in.p, n))
+        if (memcmp(want, in.p, n) != 0)
             while (want[same] == in.p[same])
                 same++;
         else
@@ -77,6 +77,13 @@ static void check_bytes(struct transfer *f, struct span in)
 void transfer_init(struct transfer *f, struct link *from, struct link *to, uint64_t total)
 {
     *f = (struct transfer){.from = from, .to = to, .seed = rand_u64(), .total = total};
+}
+
+/* What may be on its way: as much again as has arrived, so that on a slow path with large buffers the rest never takes
+ * longer than what went before. */
+static bool may_write(const struct transfer *f)
+{
+    return f->sent < f->total && f->sent < f->pushed + FIRST_WINDOW + 2 * f->received;
 }
 
 /* One write: bytes that went, or ERR_SYS. */
@@ -110,6 +117,7 @@ int transfer_push(struct transfer *f, uint64_t quiet_ms)
         int went = write_some(f);
         if (went < 0)
             return went;
+        f->pushed = f->sent;
         if (went == 0 && poll(&p, 1, (int)quiet_ms) == 0)
             return 0;
     }
@@ -119,9 +127,9 @@ int transfer_push(struct transfer *f, uint64_t quiet_ms)
 static void wait_for_either(const struct transfer *f, uint64_t ms)
 {
     struct pollfd p[2] = {{.fd = f->to->fd, .events = link_events(f->to, false)},
-                          {.fd = f->from->fd, .events = f->sent < f->total ? POLLOUT : 0}};
+                          {.fd = f->from->fd, .events = POLLOUT}};
     if (!link_has_hidden(f->to))
-        poll(p, f->sent < f->total ? 2 : 1, (int)ms);
+        poll(p, may_write(f) ? 2 : 1, (int)ms);
 }
 
 static int result_of(const struct transfer *f, int err)
@@ -137,13 +145,15 @@ int transfer_run(struct transfer *f, uint64_t stall_ms, uint64_t soft_deadline_m
         uint64_t now_ms = loop_clock_ms();
         if (now_ms >= soft_deadline_ms && f->sent)
             f->total = f->sent;
-        int went = f->sent < f->total ? write_some(f) : 0, came = read_some(f);
+        int went = may_write(f) ? write_some(f) : 0, came = read_some(f);
         if (went > 0 || came > 0)
             moved_ms = now_ms;
         else if (came < 0 || went < 0)
             err = came < 0 ? came : went;
-        else if (now_ms - moved_ms >= stall_ms || now_ms >= hard_ms)
+        else if (now_ms - moved_ms >= stall_ms)
             err = ERR_AGAIN;
+        else if (now_ms >= hard_ms)
+            err = ERR_FULL;
         else
             wait_for_either(f, 50);
     }
@@ -177,6 +187,8 @@ void transfer_tell(const struct transfer *f, int err, struct text *out)
         text_addf(out, "wrong bytes from byte %" PRIu64 " on", f->received);
     else if (f->received == 0 && f->sent == 0)
         text_add(out, "not a byte went through");
+    else if (err == ERR_FULL)
+        text_addf(out, "only %" PRIu64 " of %" PRIu64 " bytes in time, and still moving", f->received, f->sent);
     else if (err == ERR_AGAIN)
         text_addf(out, "nothing more came after %" PRIu64 " of %" PRIu64 " bytes", f->received, f->sent);
     else if (err == ERR_CLOSED)

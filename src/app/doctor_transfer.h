@@ -11,6 +11,7 @@ struct transfer {
     uint64_t seed;
     uint64_t total;          /* bytes to send; lowered when the time is up */
     uint64_t sent, received; /* received: in order and right */
+    uint64_t pushed;         /* sent by transfer_push */
     bool is_damaged;         /* a byte came that does not belong there */
     uint64_t missing;        /* bytes that were skipped at the damage; 0: unknown */
     uint64_t took_us;        /* from the first write to the last byte */
@@ -19,9 +20,9 @@ struct transfer {
 void transfer_init(struct transfer *f, struct link *from, struct link *to, uint64_t total);
 /* Writes without anybody reading, until all is written or nothing went for `quiet_ms`. 0 or ERR_SYS. */
 int transfer_push(struct transfer *f, uint64_t quiet_ms);
-/* Writes and reads until all has arrived. Stops sending at `soft_deadline_ms` (what was sent must still arrive); gives
- * up when nothing moves for `stall_ms`, and in any case after twelve times that. 0, ERR_BAD (damaged), ERR_AGAIN
- * (stalled), ERR_CLOSED (`to` ended early), ERR_SYS (a link broke). */
+/* Writes and reads until all has arrived. Stops sending at `soft_deadline_ms` (what was sent must still arrive). 0,
+ * ERR_BAD (damaged), ERR_AGAIN (nothing moved for `stall_ms`), ERR_FULL (still moving, but it has taken twelve times
+ * that), ERR_CLOSED (`to` ended early), ERR_SYS (a link broke). */
 int transfer_run(struct transfer *f, uint64_t stall_ms, uint64_t soft_deadline_ms);
 /* Waits for the end of the stream behind the last byte. 0, ERR_BAD (more bytes came), ERR_AGAIN (no end), ERR_SYS. */
 int transfer_end(struct transfer *f, uint64_t stall_ms);

@@ -22,7 +22,7 @@ static const char *take_scheme(const char *s, struct turn_uri *out)
 {
     for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
         size_t n = strlen(schemes[i].name);
-        if (strncasecmp(s, schemes[i].name, n))
+        if (strncasecmp(s, schemes[i].name, n) != 0)
             continue;
         out->is_turn = schemes[i].is_turn;
         out->is_secure = schemes[i].is_secure;
