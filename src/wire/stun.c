@@ -228,9 +228,6 @@ int stun_get_icmp(const struct stun_msg *m, struct stun_icmp *out)
     int err = stun_get_bytes(m, AT_ICMP, &v);
     if (err)
         return err;
-    const uint16_t type_code = be16_get(v.p + 2);
-    if ((type_code & 0x1ff) > 0xff)
-        return ERR_BAD;
-    *out = (struct stun_icmp){(uint8_t)(type_code >> 9), (uint8_t)type_code, be32_get(v.p + 4)};
+    *out = (struct stun_icmp){v.p[2], v.p[3], be32_get(v.p + 4)};
     return 0;
 }

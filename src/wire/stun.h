@@ -98,7 +98,7 @@ int stun_get_addr(const struct stun_msg *m, enum stun_at at, struct addr *out);
 int stun_attr_addr(const struct stun_msg *m, const struct stun_attr *a, struct addr *out);
 /* ERROR-CODE: 300..699 and the reason as sent. */
 int stun_get_error(const struct stun_msg *m, int *code, struct span *reason);
-/* ICMP (RFC 8656 s.18.13): type (7 bits there), code (9 bits there) and the 4 error data bytes. */
+/* ICMP (RFC 8656 s.18.13): type, code and the 4 error data bytes. */
 struct stun_icmp {
     uint8_t type, code;
     uint32_t data;

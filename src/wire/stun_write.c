@@ -170,14 +170,15 @@ void stun_put_unknown(struct stun_wr *s, const struct stun_msg *refused)
         be16_put(p + 2 * i, refused->unknown[i]);
 }
 
+/* The figure of RFC 8656 s.18.13 draws 7 bits for the type, which cannot hold ICMPv6's; the field's decoders read an
+ * octet each for type and code. */
 void stun_put_icmp(struct stun_wr *s, const struct stun_icmp *icmp)
 {
-    if (icmp->type > 0x7f)
-        s->w.err = ERR_BAD;
     uint8_t *p = put_header(s, stun_dialect_attr(s->dialect, AT_ICMP), 8);
     if (!p)
         return;
     be16_put(p, 0);
-    be16_put(p + 2, (uint16_t)(icmp->type << 9 | icmp->code));
+    p[2] = icmp->type;
+    p[3] = icmp->code;
     be32_put(p + 4, icmp->data);
 }

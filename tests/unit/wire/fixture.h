@@ -79,6 +79,7 @@ __attribute__((unused)) static struct span odd_copy(struct span s)
 {
     static uint8_t *block;
     free(block);
+    assert_true(s.n < 1 << 20);
     block = malloc(s.n + 1);
     assert_non_null(block);
     if (s.n)

@@ -162,7 +162,7 @@ static void lengths_of_note(void **state)
         {&STUN_RFC, AT_MESSAGE_INTEGRITY_SHA256, 16, 32, 4},
         {&STUN_RFC, AT_XOR_PEER_ADDRESS, 8, 20, 12},
         {&STUN_MSTURN, AT_MESSAGE_INTEGRITY, 20, 32, 12},
-        {&STUN_MSTURN, AT_MS_SEQUENCE_NUMBER, 24, 24, 1},
+        {&STUN_MSTURN, AT_MS_SEQUENCE_NUMBER, 4, 24, 20},
         {&STUN_RFC, AT_USERNAME, 0, 763, 1},
         {&STUN_RFC, AT_REALM, 0, 763, 1},
         {&STUN_RFC, AT_NONCE, 0, 763, 1},
