@@ -10,7 +10,8 @@ struct alloc *alloc_find(const struct turn *t, const struct tuple *tuple)
 
 struct port *alloc_port(const struct alloc *a, uint8_t family)
 {
-    return family == ADDR_V4 ? a->ports[PORT_V4] : family == ADDR_V6 ? a->ports[PORT_V6] : NULL;
+    struct port *p = family == ADDR_V4 ? a->ports[PORT_V4] : family == ADDR_V6 ? a->ports[PORT_V6] : NULL;
+    return p && !p->is_ending ? p : NULL;
 }
 
 static void owner_of(const struct cred *cred, uint8_t out[SHA256_SIZE])
@@ -26,23 +27,35 @@ bool alloc_is_owner(const struct alloc *a, const struct cred *cred)
     return memcmp(owner, a->owner, sizeof owner) == 0;
 }
 
-struct alloc *alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, uint8_t relay,
-                        const char **limit)
+/* Into the heap and the books, or nowhere: 0, 486 (a quota) or 508 (memory). */
+static int alloc_register(struct turn *t, struct alloc *a, const struct cred *cred, const char **limit)
 {
     *limit = "out of memory";
-    struct alloc *a = pool_new(&t->alloc_pool);
-    if (!a)
-        return NULL;
+    if (payer_hold(&a->payer, t->shared->limiter, cred_account(cred), &a->tuple.client))
+        return 508;
     a->deadline.kind = DEADLINE_ALLOC;
-    if (payer_hold(&a->payer, t->shared->limiter, cred_account(cred), &flow->tuple.client) ||
-        heap_set(&t->table.deadlines, &a->deadline.node, HEAP_NEVER) ||
-        (*limit = payer_take(&a->payer, LIMIT_ALLOCATIONS))) {
+    int code = heap_set(&t->table.deadlines, &a->deadline.node, HEAP_NEVER) ? 508 : 0;
+    if (!code && (*limit = payer_take(&a->payer, LIMIT_ALLOCATIONS)))
+        code = 486;
+    if (code) {
         heap_del(&t->table.deadlines, &a->deadline.node);
         payer_release(&a->payer);
-        pool_free(&t->alloc_pool, a);
-        return NULL;
     }
+    return code;
+}
+
+int alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, uint8_t relay, struct alloc **out,
+              const char **limit)
+{
+    struct alloc *a = pool_new(&t->alloc_pool);
+    if (!a)
+        return *limit = "out of memory", 508;
     a->tuple = flow->tuple;
+    int code = alloc_register(t, a, cred, limit);
+    if (code) {
+        pool_free(&t->alloc_pool, a);
+        return code;
+    }
     a->flow = *flow;
     a->id = ++t->table.next_id;
     a->session = rand_u64() | 1;
@@ -54,14 +67,15 @@ struct alloc *alloc_new(struct turn *t, const struct flow *flow, const struct cr
     map_put(&t->allocs, &a->by_tuple);
     list_add_tail(&t->all, &a->link);
     t->count++;
-    return a;
+    *out = a;
+    return 0;
 }
 
 static void set_deadline(struct turn *t, struct alloc *a)
 {
     uint64_t at = HEAP_NEVER;
     for (int i = 0; i < PORTS; i++)
-        if (a->ports[i] && a->ports[i]->expires_ms < at)
+        if (a->ports[i] && !a->ports[i]->is_ending && a->ports[i]->expires_ms < at)
             at = a->ports[i]->expires_ms;
     must(heap_set(&t->table.deadlines, &a->deadline.node, at) == 0); /* it is in the heap: no memory needed */
 }

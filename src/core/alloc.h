@@ -25,6 +25,8 @@ struct alloc {
     bool is_ending;
     uint8_t rule;               /* enum integrity_rule of its last request: a late answer uses it */
     uint8_t tid[STUN_TID];      /* of the Allocate that made it: a retransmission is answered again */
+    uint8_t missing_family;     /* of a dual allocation: the one that could not be had */
+    uint16_t missing_code;      /* and why */
     uint64_t token;             /* reservation made with it, 0 = none */
     uint8_t owner[SHA256_SIZE]; /* digest of the user name that made it */
     struct stun_key key;
@@ -53,10 +55,9 @@ struct turn {
 /* Made with this user name? (RFC 8656 s.5; 441 otherwise) */
 bool alloc_is_owner(const struct alloc *a, const struct cred *cred);
 struct alloc *alloc_find(const struct turn *t, const struct tuple *tuple);
-/* A new allocation without ports, in the books of its payer. NULL with the name of the limit that refused, or "out of
- * memory". */
-struct alloc *alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, uint8_t relay,
-                        const char **limit);
+/* A new allocation without ports, in the books of its payer. 0, or 486 or 508 with the limit that refused. */
+int alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, uint8_t relay, struct alloc **out,
+              const char **limit);
 /* Sets the lifetime of both ports (`family` ADDR_NONE) or of one, from now. */
 void alloc_set_lifetime(struct turn *t, struct alloc *a, uint8_t family, uint32_t lifetime_s);
 /* Begins to end it: no longer found by its 5-tuple; waiting peers are dropped, bound ones stopped; freed, with its
@@ -70,7 +71,7 @@ void alloc_settle(struct turn *t, struct alloc *a, struct acts *acts);
 void alloc_discard(struct turn *t, struct alloc *a, struct acts *acts);
 /* Drops a peer that is dialling or waiting. */
 void alloc_drop_peer(struct turn *t, struct peer *x, bool abort, struct acts *acts);
-/* The port for peers of this family, or NULL. */
+/* The port for peers of this family, or NULL; one that is ending serves nobody any more. */
 struct port *alloc_port(const struct alloc *a, uint8_t family);
 static inline struct alloc *alloc_of(const struct port *p)
 {

@@ -14,7 +14,8 @@
 
 enum peer_verdict {
     PEER_ALLOWED,
-    PEER_RELAY_ONLY, /* an own relay address: only ports that are relayed transport addresses at that moment */
+    PEER_RELAY_ONLY,  /* an own relay address: only ports that are relayed transport addresses at that moment */
+    PEER_RELAY_NAMED, /* the same in a special range (loopback, private): a request must name such a port */
     PEER_DENIED,
 };
 

@@ -264,7 +264,7 @@ void turn_client_closed(struct turn *t, const struct flow *flow, struct acts *ac
 static void expire_alloc(struct turn *t, struct alloc *a, struct acts *acts)
 {
     for (int i = 0; i < PORTS; i++)
-        if (a->ports[i] && a->ports[i]->expires_ms <= t->now_ms) {
+        if (a->ports[i] && !a->ports[i]->is_ending && a->ports[i]->expires_ms <= t->now_ms) {
             bool was_last = !a->ports[!i] || a->ports[!i]->is_ending;
             alloc_end_port(t, a, i, "lifetime expired", acts);
             if (was_last)
@@ -342,7 +342,7 @@ static void revoke_port(struct turn *t, struct port *p, struct acts *acts)
         next = l->next;
         struct permission *x = container_of(l, struct permission, link);
         enum peer_verdict verdict = peer_rules_judge(t->policy->rules, &x->key.addr, &rule);
-        x->relay_only = verdict == PEER_RELAY_ONLY;
+        x->relay_only = verdict != PEER_ALLOWED;
         if (verdict != PEER_DENIED)
             continue;
         log_revoked(alloc_of(p), &x->key.addr, rule, acts);

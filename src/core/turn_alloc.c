@@ -96,17 +96,17 @@ static uint32_t granted_lifetime(const struct turn *t, const struct request *r)
 
 /* ---- answers ---- */
 
-static void put_success(struct request *r, const struct alloc *a, const struct turn_opening *o)
+static void put_success(struct request *r, const struct alloc *a)
 {
     for (int i = 0; i < PORTS; i++)
-        if (a->ports[i])
+        if (a->ports[i] && !a->ports[i]->is_ending)
             stun_put_addr(&r->w, AT_XOR_RELAYED_ADDRESS, &a->ports[i]->relayed);
     stun_put_u32(&r->w, AT_LIFETIME, a->lifetime_s);
     stun_put_addr(&r->w, AT_XOR_MAPPED_ADDRESS, &r->flow.tuple.client);
     if (a->token)
         stun_put_u64(&r->w, AT_RESERVATION_TOKEN, a->token);
-    if (o && o->family_error)
-        stun_put_address_error(&r->w, o->family_error, o->family_code);
+    if (a->missing_family)
+        stun_put_address_error(&r->w, a->missing_family == ADDR_V6 ? FAMILY_IPV6 : FAMILY_IPV4, a->missing_code);
 }
 
 static void log_made(struct turn *t, const struct request *r, const struct alloc *a)
@@ -191,6 +191,7 @@ static void forget_port(struct turn *t, struct turn_opening *o, struct port *p)
     port_free(&t->table, p, o->r.acts);
 }
 
+/* No address at all: the code of the first family. */
 static void opening_failed(struct turn *t, struct turn_opening *o, int code)
 {
     struct alloc *a = o->a;
@@ -215,28 +216,34 @@ static void opening_done(struct turn *t, struct turn_opening *o)
     o->a = NULL;
     alloc_set_lifetime(t, a, ADDR_NONE, granted_lifetime(t, &o->r));
     acts_add(o->r.acts, ACT_TRUST_CLIENT)->flow = o->r.flow;
-    put_success(&o->r, a, o);
+    put_success(&o->r, a);
     log_made(t, &o->r, a);
     turn_answer(t, &o->r, 0);
 }
 
-/* Opens the next family; a failing additional family is reported in the answer (RFC 8656 s.7.2), any other ends the
- * attempt. */
+static void family_missing(struct alloc *a, uint8_t family, int code)
+{
+    if (a->missing_family)
+        return;
+    a->missing_family = family;
+    a->missing_code = (uint16_t)code;
+}
+
+/* Opens the next family. Of two, either may be missing: the answer says so (RFC 8656 s.7.2 point 9). */
 static void open_next(struct turn *t, struct turn_opening *o)
 {
+    struct alloc *a = o->a;
     while (o->next < o->count) {
         uint8_t family = o->families[o->next++];
         int code = open_port(t, o, family);
         if (code == 0)
             return;
-        if (o->next == 1) {
-            opening_failed(t, o, code);
-            return;
-        }
-        o->family_error = family;
-        o->family_code = code;
+        family_missing(a, family, code);
     }
-    opening_done(t, o);
+    if (a->ports[PORT_V4] || a->ports[PORT_V6])
+        opening_done(t, o);
+    else
+        opening_failed(t, o, a->missing_code);
 }
 
 static void open_refused(struct turn *t, struct turn_opening *o, struct port *p, int err)
@@ -250,12 +257,7 @@ static void open_refused(struct turn *t, struct turn_opening *o, struct port *p,
             return;
     }
     o->r.why = err == ERR_FULL ? "relay ports are in use by other programs" : "the system refused a relay socket";
-    if (o->next == 1) {
-        opening_failed(t, o, 508);
-        return;
-    }
-    o->family_error = family;
-    o->family_code = 508;
+    family_missing(o->a, family, 508);
     open_next(t, o);
 }
 
@@ -293,7 +295,7 @@ int turn_allocate(struct turn *t, struct request *r)
 {
     struct plan plan = {0};
     if (r->a && is_retransmission(r)) {
-        put_success(r, r->a, NULL);
+        put_success(r, r->a);
         return 0;
     }
     if (r->a)
@@ -308,11 +310,10 @@ int turn_allocate(struct turn *t, struct request *r)
     struct turn_opening *o = t->opening;
     *o = (struct turn_opening){.count = plan.count, .even = plan.even, .pair = plan.pair};
     memcpy(o->families, plan.families, sizeof o->families);
-    if (!plan.has_token && !relay_address(t, r, plan.families[0]).family)
-        return refuse(r, 440, "no relay address of this family");
-    struct alloc *a = alloc_new(t, &r->flow, &r->cred, plan.relay, &r->why);
-    if (!a)
-        return 486;
+    struct alloc *a;
+    code = alloc_new(t, &r->flow, &r->cred, plan.relay, &a, &r->why);
+    if (code)
+        return code;
     memcpy(a->tid, stun_tid(r->m), STUN_TID);
     code = redeem(t, r, &plan, o);
     if (code) {

@@ -40,8 +40,10 @@ int turn_judge_peer(struct turn *t, struct request *r, const struct addr *peer, 
         return 443;
     }
     enum peer_verdict verdict = peer_rules_judge(t->policy->rules, peer, &r->why);
-    *relay_only = verdict == PEER_RELAY_ONLY;
-    if (verdict == PEER_ALLOWED || (*relay_only && port_ranges_has(t->shared->ranges, peer, (*port)->relay)))
+    *relay_only = verdict != PEER_ALLOWED;
+    if (verdict == PEER_ALLOWED || (verdict == PEER_RELAY_ONLY && r->m->method == STUN_CREATE_PERMISSION))
+        return 0;
+    if (verdict != PEER_DENIED && port_ranges_has(t->shared->ranges, peer, (*port)->relay))
         return 0;
     struct ev *e = acts_event(r->acts, EV_PERMISSION_REFUSED, r->a->session);
     ev_text(e, EVF_USER, payer_user(&r->a->payer));

@@ -29,8 +29,6 @@ struct turn_opening {
     uint8_t families[PORTS]; /* to open, in this order */
     unsigned count, next, tries;
     bool even, pair;
-    uint8_t family_error; /* ADDR_V6: the additional family could not be had */
-    int family_code;
     struct port_range *reserved_range; /* a redeemed reservation, not yet bound */
     uint16_t reserved_port;
 };
