@@ -25,9 +25,13 @@ static void set_client(struct stage *s, const struct words *x)
     c->flow.link = c;
 }
 
-/* LOCAL or LOCAL=ADVERTISED */
+/* LOCAL, LOCAL=ADVERTISED, or where-reached */
 static void set_relay(struct stage *s, const char *text)
 {
+    if (strcmp(text, "where-reached") == 0) {
+        s->policy.relay_where_reached = true;
+        return;
+    }
     char copy[2 * ADDR_TEXT_MAX];
     snprintf(copy, sizeof copy, "%s", text);
     char *equals = strchr(copy, '=');

@@ -4,7 +4,7 @@
 
 #include "wire/frame.h"
 
-enum { SHOWN_MAX = 64 }; /* longer texts are told by their size */
+enum { SHOWN_MAX = 100 }; /* longer texts are told by their size */
 
 static unsigned alias_of(uint32_t *list, unsigned *n, uint32_t value)
 {

@@ -108,7 +108,6 @@ static void make_policy(struct stage *s)
     s->policy.creds = s->creds;
     s->policy.rules = s->rules;
     s->policy.relays = s->relays;
-    s->policy.relay_where_reached = s->policy.relays_n == 0;
 }
 
 void stage_start(struct stage *s)
