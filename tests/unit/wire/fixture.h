@@ -32,7 +32,7 @@ __attribute__((unused)) static struct span hex(const char *text)
     int n = text_unhex(text, p, sizeof bytes[0]);
     if (n < 0)
         fail_msg("not hex: %s", text);
-    return span_of(p, (size_t)n);
+    return span_of(p, n < 0 ? 0 : (size_t)n);
 }
 
 __attribute__((unused)) static void raw_add(struct raw *r, struct span s)
