@@ -118,7 +118,7 @@ int main(int argc, char **original)
         return EXIT_OK;
     }
     bool is_help = strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
-    if (is_help && argc > 2)
+    if (is_help && argc > 2 && strcmp(argv[2], "help") != 0)
         return help_about(argv[2]);
     if (is_help) {
         print_overview(stdout);

@@ -29,7 +29,7 @@ static const struct conf_option flags[FLAGS] = {
              .value = "TIME",
              .fallback = "24h",
              .min = 1,
-             .max = 10 * 365 * 86400,
+             .max = (uint64_t)10 * 365 * 86400,
              .help = "token: how long it is good"},
     [SECRET_FILE] = {.name = "secret-file",
                      .type = CONF_TEXT,

@@ -124,23 +124,33 @@ static const char *value_of(const struct conf_option *o)
     return o->type == CONF_CHOICE ? o->choices : o->type == CONF_BOOL ? "true|false" : o->value ? o->value : "N";
 }
 
+/* A switch is shown in the form that changes something. */
+static void help_flag(const struct conf_option *o, struct text *out)
+{
+    bool is_on = o->fallback && strcmp(o->fallback, "true") == 0;
+    if (o->letter)
+        text_addf(out, "-%c, ", o->letter);
+    text_addf(out, "--%s%s", o->type == CONF_BOOL && is_on ? "no-" : "", o->name);
+    if (o->type != CONF_BOOL)
+        text_addf(out, " %s", value_of(o));
+}
+
 static void help_option(const struct conf_option *o, struct text *out)
 {
-    enum { COLUMN = 34 };
-    char flag[120];
-    struct text t = text_of(flag, sizeof flag);
-    if (o->letter)
-        text_addf(&t, "-%c, ", o->letter);
-    text_addf(&t, "--%s%s", o->type == CONF_BOOL ? "[no-]" : "", o->name);
-    if (o->type != CONF_BOOL)
-        text_addf(&t, " %s", value_of(o));
-    bool fits = t.n < COLUMN - 3;
+    enum { COLUMN = 34, WIDTH = 110 };
+    char flag[120], fallback[120];
+    struct text f = text_of(flag, sizeof flag), d = text_of(fallback, sizeof fallback);
+    help_flag(o, &f);
+    if (default_of(o))
+        text_addf(&d, "(default: %s)", default_of(o));
     text_addf(out, "  %-*s", COLUMN - 2, flag);
-    if (!fits)
+    if (f.n > COLUMN - 4)
         text_addf(out, "\n%*s", COLUMN, "");
     text_add(out, o->help);
-    if (default_of(o))
-        text_addf(out, " (%s)", default_of(o));
+    if (d.n && COLUMN + strlen(o->help) + d.n < WIDTH)
+        text_addf(out, " %s", fallback);
+    else if (d.n)
+        text_addf(out, "\n%*s%s", COLUMN, "", fallback);
     text_add(out, "\n");
 }
 

@@ -128,7 +128,7 @@ static void help_names_every_option(void **state)
     for (size_t id = 0; id < c->conf->n; id++)
         assert_non_null(strstr(out_buf, c->conf->options[id].name));
     for (const char *line = out_buf; *line; line += strcspn(line, "\n") + 1)
-        assert_true(strcspn(line, "\n") <= 160);
+        assert_true(strcspn(line, "\n") <= 120);
     config_free(c);
 }
 

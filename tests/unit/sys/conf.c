@@ -531,9 +531,9 @@ static void the_table_explains_itself(void **state)
     struct text out = text_of(buf, sizeof buf);
     conf_help(table, OPTIONS, &out);
     assert_non_null(strstr(buf, "\nPlaces:\n"));
-    assert_non_null(strstr(buf, "  --name N                        what it is called (nobody)\n"));
-    assert_non_null(strstr(buf, "  --colour red|green              which (whichever suits)\n"));
-    assert_non_null(strstr(buf, "  --[no-]quiet "));
+    assert_non_null(strstr(buf, "  --name N                        what it is called (default: nobody)\n"));
+    assert_non_null(strstr(buf, "  --colour red|green              which (default: whichever suits)\n"));
+    assert_non_null(strstr(buf, "  --quiet "));
     assert_non_null(strstr(buf, "  -c, --config FILE "));
 
     out = text_of(buf, sizeof buf);
