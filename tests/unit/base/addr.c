@@ -152,6 +152,24 @@ static void doubtful_texts_are_refused(void **state)
     assert_int_equal(addr_parse(NULL, &a), ERR_BAD);
 }
 
+/* Around the size of the longest IPv6 text and beyond. */
+static void overlong_texts_are_refused(void **state)
+{
+    char text[200];
+    for (size_t n = 40; n < sizeof text; n++) {
+        struct addr a;
+        struct prefix p;
+        memset(text, '1', n);
+        text[n] = 0;
+        assert_int_equal(addr_parse(text, &a), ERR_BAD);
+        memcpy(text + 1, "::", 2);
+        assert_int_equal(addr_parse(text, &a), ERR_BAD);
+        assert_int_equal(prefix_parse(text, &p), ERR_BAD);
+        text[0] = '[';
+        assert_int_equal(addr_parse(text, &a), ERR_BAD);
+    }
+}
+
 static void a_port_can_be_demanded(void **state)
 {
     struct addr a;
@@ -351,11 +369,12 @@ static void random_texts_do_no_harm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_are_what_they_say),      cmocka_unit_test(ports_can_be_ignored),
-        cmocka_unit_test(texts_are_read_and_written),    cmocka_unit_test(doubtful_texts_are_refused),
-        cmocka_unit_test(a_port_can_be_demanded),        cmocka_unit_test(hidden_ipv4_addresses_are_found),
-        cmocka_unit_test(prefixes_are_read_and_written), cmocka_unit_test(prefixes_hold_what_they_should),
-        cmocka_unit_test(cutting_keeps_the_first_bits),  cmocka_unit_test(random_texts_do_no_harm),
+        cmocka_unit_test(values_are_what_they_say),        cmocka_unit_test(ports_can_be_ignored),
+        cmocka_unit_test(texts_are_read_and_written),      cmocka_unit_test(doubtful_texts_are_refused),
+        cmocka_unit_test(overlong_texts_are_refused),      cmocka_unit_test(a_port_can_be_demanded),
+        cmocka_unit_test(hidden_ipv4_addresses_are_found), cmocka_unit_test(prefixes_are_read_and_written),
+        cmocka_unit_test(prefixes_hold_what_they_should),  cmocka_unit_test(cutting_keeps_the_first_bits),
+        cmocka_unit_test(random_texts_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,17 +104,27 @@ static void delete_a_stranger(void)
     heap_del(&h, &stranger);
 }
 
-static void deleting_a_stranger_is_a_mistake(void **state)
+static void set_a_stranger(void)
 {
+    struct heap h;
+    struct heap_node mine = {0}, stranger = {.pos = 1};
+    heap_init(&h);
+    heap_set(&h, &mine, 1);
+    heap_set(&h, &stranger, 2);
+}
+
+static void using_a_stranger_is_a_mistake(void **state)
+{
+    assert_true(aborts(set_a_stranger, "== n"));
     assert_true(aborts(delete_a_stranger, "== n"));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(empty_heaps_are_harmless),         cmocka_unit_test(nodes_move_with_their_deadline),
-        cmocka_unit_test(heap_agrees_with_a_search),        cmocka_unit_test(without_memory_the_node_stays_as_it_was),
-        cmocka_unit_test(deleting_a_stranger_is_a_mistake),
+        cmocka_unit_test(empty_heaps_are_harmless),      cmocka_unit_test(nodes_move_with_their_deadline),
+        cmocka_unit_test(heap_agrees_with_a_search),     cmocka_unit_test(without_memory_the_node_stays_as_it_was),
+        cmocka_unit_test(using_a_stranger_is_a_mistake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
