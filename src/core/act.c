@@ -38,7 +38,7 @@ struct act *acts_add(struct acts *a, enum act_kind kind)
     return act;
 }
 
-/* The largest single step ends an allocation with all its peers: see RELAY_PEERS_CAP in core/port.h. */
+/* The largest single step ends an allocation with all its peers: see ALLOC_PEERS_CAP. */
 bool acts_has_room(const struct acts *a)
 {
     return a->n < ACTS_MAX / 4;

@@ -10,6 +10,7 @@
 #include "core/turn.h"
 
 enum { PORT_V4, PORT_V6, PORTS };
+enum { ALLOC_PEERS_CAP = 128 }; /* peer connections of an allocation, whatever the configuration says: see core/act.c */
 
 struct alloc {
     struct map_node by_tuple;

@@ -77,9 +77,10 @@ void port_close(struct port *p, struct acts *acts)
 void port_free(struct port_table *t, struct port *p, struct acts *acts)
 {
     must(list_is_empty(&p->peers));
+    while (!list_is_empty(&p->channels))
+        channel_free(t, container_of(p->channels.next, struct channel, link));
     while (!list_is_empty(&p->permissions))
         permission_free(t, container_of(p->permissions.next, struct permission, link));
-    must(list_is_empty(&p->channels));
     port_close(p, acts);
     if (p->range)
         port_range_give(p->range, p->local.port);
@@ -88,7 +89,7 @@ void port_free(struct port_table *t, struct port *p, struct acts *acts)
 
 /* ---- permissions ---- */
 
-static struct permission *permission_find(const struct port_table *t, const struct port *p, const struct addr *ip)
+struct permission *permission_find(const struct port_table *t, const struct port *p, const struct addr *ip)
 {
     struct addr bare = addr_without_port(ip);
     struct port_addr_key key = key_of(p, &bare);
@@ -115,12 +116,9 @@ static struct permission *permission_new(struct port_table *t, struct port *p, c
     return x;
 }
 
-int port_permit(struct port_table *t, struct port *p, const struct addr *ip, bool relay_only, unsigned max,
-                uint64_t now_ms)
+int port_permit(struct port_table *t, struct port *p, const struct addr *ip, bool relay_only, uint64_t now_ms)
 {
     struct permission *x = permission_find(t, p, ip);
-    if (!x && max && p->permissions_n >= max)
-        return ERR_FULL;
     if (!x)
         x = permission_new(t, p, ip);
     if (!x)
@@ -147,7 +145,7 @@ void permission_expire(struct port_table *t, struct permission *x)
 
 void permission_free(struct port_table *t, struct permission *x)
 {
-    for (struct list *l = x->port->channels.next, *next; l != &x->port->channels; l = next) {
+    for (struct list *l = x->port->channels.next, *next; x->channels_n && l != &x->port->channels; l = next) {
         next = l->next;
         struct channel *c = container_of(l, struct channel, link);
         if (c->permission == x)
@@ -224,7 +222,7 @@ static void channel_forget_expired(struct port_table *t, const struct port *p, u
 }
 
 int channel_bind(struct port_table *t, struct port *p, uint32_t owner, uint16_t number, const struct addr *peer,
-                 unsigned max, uint64_t now_ms)
+                 uint64_t now_ms)
 {
     channel_forget_expired(t, p, owner, number, peer, now_ms);
     if (channel_conflicts(t, p, owner, number, peer, now_ms))
@@ -232,8 +230,6 @@ int channel_bind(struct port_table *t, struct port *p, uint32_t owner, uint16_t 
     struct permission *permission = permission_find(t, p, peer);
     must(permission);
     struct channel *c = channel_by_number(t, owner, number, now_ms);
-    if (!c && max && p->channels_n >= max)
-        return ERR_FULL;
     if (!c)
         c = channel_new(t, p, owner, number, peer);
     if (!c)

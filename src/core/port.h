@@ -19,7 +19,6 @@ enum {
     CHANNEL_MS = 600000,     /* RFC 8656 s.12 */
     PEER_UNBOUND_MS = 30000, /* RFC 6062 s.5.3 */
     PEER_DIAL_MS = 30000,    /* RFC 6062 s.5.2 */
-    PORT_PEERS_CAP = 128,    /* peer connections of a port, whatever the configuration says */
 };
 
 /* Every deadline of the machine, told apart by its kind. */
@@ -47,7 +46,7 @@ struct port {
     uint32_t id;
     uint8_t relay; /* TRANSPORT_UDP or TRANSPORT_TCP */
     bool is_open, is_ending;
-    uint16_t permissions_n, channels_n, peers_n;
+    uint32_t permissions_n, channels_n, peers_n;
     void *link; /* the caller's socket */
     void *owner;
     struct port_range *range; /* the port number is given back to it */
@@ -121,9 +120,10 @@ void port_close(struct port *p, struct acts *acts);
  */
 void port_free(struct port_table *t, struct port *p, struct acts *acts);
 
-/* Installs or refreshes a permission. 0 or ERR_NOMEM / ERR_FULL (more than `max`, 0 = no limit). */
-int port_permit(struct port_table *t, struct port *p, const struct addr *ip, bool relay_only, unsigned max,
-                uint64_t now_ms);
+/* Installs or refreshes a permission. 0 or ERR_NOMEM. */
+int port_permit(struct port_table *t, struct port *p, const struct addr *ip, bool relay_only, uint64_t now_ms);
+/* The permission for this IP address, a lapsed one included, or NULL. */
+struct permission *permission_find(const struct port_table *t, const struct port *p, const struct addr *ip);
 /* The live permission for this peer, or NULL. The caller asks relay_only ports of core/port_range. */
 struct permission *port_permission(const struct port_table *t, const struct port *p, const struct addr *peer,
                                    uint64_t now_ms);
@@ -134,9 +134,9 @@ void permission_expire(struct port_table *t, struct permission *x);
 void permission_free(struct port_table *t, struct permission *x);
 
 /* Binds or refreshes a channel; a permission for the peer must exist. 0, ERR_BAD (number or peer is bound otherwise:
- * 400), ERR_NOMEM, ERR_FULL. */
+ * 400), ERR_NOMEM. */
 int channel_bind(struct port_table *t, struct port *p, uint32_t owner, uint16_t number, const struct addr *peer,
-                 unsigned max, uint64_t now_ms);
+                 uint64_t now_ms);
 /* Is this number bound to another peer, or this peer to another number (RFC 8656 s.12.2)? */
 bool channel_conflicts(const struct port_table *t, const struct port *p, uint32_t owner, uint16_t number,
                        const struct addr *peer, uint64_t now_ms);

@@ -32,27 +32,34 @@ struct addr turn_peer_out(const struct turn *t, const struct port *p, struct add
     return peer;
 }
 
-int turn_judge_peer(struct turn *t, struct request *r, const struct addr *peer, struct port **port, bool *relay_only)
+static void log_denied(struct request *r, const struct addr *named)
 {
-    *port = alloc_port(r->a, peer->family);
-    if (!*port) {
-        r->why = "the allocation has no address of the peer's family";
-        return 443;
-    }
-    enum peer_verdict verdict = peer_rules_judge(t->policy->rules, peer, &r->why);
-    *relay_only = verdict != PEER_ALLOWED;
-    if (verdict == PEER_ALLOWED || (verdict == PEER_RELAY_ONLY && r->m->method == STUN_CREATE_PERMISSION))
-        return 0;
-    if (verdict != PEER_DENIED && port_ranges_has(t->shared->ranges, peer, (*port)->relay))
-        return 0;
     struct ev *e = acts_event(r->acts, EV_PERMISSION_REFUSED, r->a->session);
     ev_text(e, EVF_USER, payer_user(&r->a->payer));
     ev_addr(e, EVF_CLIENT, &r->a->tuple.client);
-    ev_addr(e, EVF_PEER, peer);
+    ev_addr(e, EVF_PEER, named);
     ev_str(e, EVF_METHOD, stun_method_name(r->m->method));
     ev_u64(e, EVF_CODE, 403);
     ev_str(e, EVF_RULE, r->why);
     r->is_logged = true;
+}
+
+/* The rules look at the address in the client's own notation: behind 1:1 NAT, our local one is in a private range. */
+int turn_judge_peer(struct turn *t, struct request *r, const struct addr *named, struct turn_peer *out)
+{
+    out->addr = turn_peer_in(t, *named);
+    out->port = alloc_port(r->a, named->family);
+    if (!out->port) {
+        r->why = "the allocation has no address of the peer's family";
+        return 443;
+    }
+    enum peer_verdict verdict = peer_rules_judge(t->policy->rules, named, &r->why);
+    out->relay_only = verdict != PEER_ALLOWED;
+    if (verdict == PEER_ALLOWED || (verdict == PEER_RELAY_ONLY && r->m->method == STUN_CREATE_PERMISSION))
+        return 0;
+    if (verdict != PEER_DENIED && port_ranges_has(t->shared->ranges, &out->addr, out->port->relay))
+        return 0;
+    log_denied(r, named);
     return 403;
 }
 
@@ -63,11 +70,6 @@ bool turn_may_talk(const struct turn *t, const struct port *p, const struct perm
 
 /* ---- CreatePermission ---- */
 
-static int permit_code(int err)
-{
-    return err == 0 ? 0 : 508; /* RFC 8656 s.9.2 */
-}
-
 static void log_permission(struct request *r, const struct addr *peer)
 {
     struct ev *e = acts_event(r->acts, EV_PERMISSION_MADE, r->a->session);
@@ -76,79 +78,120 @@ static void log_permission(struct request *r, const struct addr *peer)
     ev_addr(e, EVF_PEER, peer);
 }
 
-/* All peers are judged before the first permission is installed: all or none (RFC 8656 s.9.2). */
-static int each_peer(struct turn *t, struct request *r, bool install)
+static int permit(struct turn *t, struct request *r, const struct turn_peer *peer)
 {
+    if (port_permit(&t->table, peer->port, &peer->addr, peer->relay_only, t->now_ms))
+        return r->why = "out of memory", 508;
+    return 0;
+}
+
+static unsigned permissions_of(const struct alloc *a)
+{
+    return (a->ports[PORT_V4] ? a->ports[PORT_V4]->permissions_n : 0) +
+           (a->ports[PORT_V6] ? a->ports[PORT_V6]->permissions_n : 0);
+}
+
+/* Does an attribute before this one name the same IP address? */
+static bool is_repeated(const struct stun_msg *m, const struct stun_attr *at, const struct addr *named)
+{
+    for (const struct stun_attr *x = stun_find(m, AT_XOR_PEER_ADDRESS); x != at; x = stun_find_next(m, x)) {
+        struct addr other;
+        if (stun_attr_addr(m, x, &other) == 0 && addr_is_same_ip(&other, named))
+            return true;
+    }
+    return false;
+}
+
+/* First round: judges every address. 0 with the number of permissions that are new. */
+static int judge_all(struct turn *t, struct request *r, unsigned *fresh)
+{
+    *fresh = 0;
     for (const struct stun_attr *at = stun_find(r->m, AT_XOR_PEER_ADDRESS); at; at = stun_find_next(r->m, at)) {
-        struct addr peer;
-        struct port *port;
-        bool relay_only;
-        if (stun_attr_addr(r->m, at, &peer))
+        struct addr named;
+        struct turn_peer peer;
+        if (stun_attr_addr(r->m, at, &named))
             return r->why = "malformed XOR-PEER-ADDRESS", 400;
-        peer = turn_peer_in(t, peer);
-        int code = turn_judge_peer(t, r, &peer, &port, &relay_only);
+        int code = turn_judge_peer(t, r, &named, &peer);
         if (code)
             return code;
-        if (!install)
-            continue;
-        code =
-            permit_code(port_permit(&t->table, port, &peer, relay_only, t->policy->allocation_permissions, t->now_ms));
-        if (code)
-            return r->why = "max-permissions", code;
-        log_permission(r, &peer);
+        *fresh += !permission_find(&t->table, peer.port, &peer.addr) && !is_repeated(r->m, at, &named);
     }
     return 0;
 }
 
+/* All or none (RFC 8656 s.10.2). */
 int turn_create_permission(struct turn *t, struct request *r)
 {
-    if (!stun_has(r->m, AT_XOR_PEER_ADDRESS))
+    unsigned fresh, max = t->policy->allocation_permissions;
+    const struct stun_attr *at = stun_find(r->m, AT_XOR_PEER_ADDRESS);
+    if (!at)
         return r->why = "no XOR-PEER-ADDRESS", 400;
-    int code = each_peer(t, r, false);
-    return code ? code : each_peer(t, r, true);
+    int code = judge_all(t, r, &fresh);
+    if (!code && max && fresh && permissions_of(r->a) + fresh > max)
+        code = (r->why = "max-permissions", 508);
+    for (; at && !code; at = stun_find_next(r->m, at)) {
+        struct addr named;
+        struct turn_peer peer;
+        must(stun_attr_addr(r->m, at, &named) == 0);
+        code = turn_judge_peer(t, r, &named, &peer); /* a relay of ours may just have ended */
+        if (!code)
+            code = permit(t, r, &peer);
+        if (!code)
+            log_permission(r, &named);
+    }
+    return code;
 }
 
 /* ---- ChannelBind ---- */
 
-static int bind_code(struct request *r, int err)
+static unsigned channels_of(const struct alloc *a)
 {
-    if (err == 0)
-        return 0;
-    r->why = err == ERR_BAD ? "the channel or the peer is bound otherwise" : "max-channels";
-    return err == ERR_BAD ? 400 : 508;
+    return (a->ports[PORT_V4] ? a->ports[PORT_V4]->channels_n : 0) +
+           (a->ports[PORT_V6] ? a->ports[PORT_V6]->channels_n : 0);
+}
+
+/* RFC 8656 s.12.2, and our caps. */
+static int channel_check(struct turn *t, struct request *r, uint16_t *number, struct turn_peer *peer)
+{
+    const struct turn_policy *p = t->policy;
+    struct addr named;
+    if (r->a->relay != TRANSPORT_UDP)
+        return r->why = "channels are for UDP allocations", 403;
+    if (stun_get_u16(r->m, AT_CHANNEL_NUMBER, number))
+        return r->why = "no CHANNEL-NUMBER", 400;
+    if (stun_get_addr(r->m, AT_XOR_PEER_ADDRESS, &named))
+        return r->why = "no XOR-PEER-ADDRESS", 400;
+    if (*number < CHANNEL_MIN || *number > CHANNEL_MAX)
+        return r->why = "RFC 8656 s.12: channels are 0x4000 to 0x4fff", 400;
+    int code = turn_judge_peer(t, r, &named, peer);
+    if (code)
+        return code;
+    if (channel_conflicts(&t->table, peer->port, r->a->id, *number, &peer->addr, t->now_ms))
+        return r->why = "the channel or the peer is bound otherwise", 400;
+    bool is_new = !channel_by_number(&t->table, r->a->id, *number, t->now_ms);
+    if (is_new && p->allocation_channels && channels_of(r->a) >= p->allocation_channels)
+        return r->why = "max-channels", 508;
+    is_new = !permission_find(&t->table, peer->port, &peer->addr);
+    if (is_new && p->allocation_permissions && permissions_of(r->a) >= p->allocation_permissions)
+        return r->why = "max-permissions", 508;
+    return 0;
 }
 
 int turn_channel_bind(struct turn *t, struct request *r)
 {
     uint16_t number;
-    struct addr peer;
-    struct port *port;
-    bool relay_only;
-    if (r->a->relay != TRANSPORT_UDP)
-        return r->why = "channels are for UDP allocations", 403;
-    if (stun_get_u16(r->m, AT_CHANNEL_NUMBER, &number))
-        return r->why = "no CHANNEL-NUMBER", 400;
-    if (stun_get_addr(r->m, AT_XOR_PEER_ADDRESS, &peer))
-        return r->why = "no XOR-PEER-ADDRESS", 400;
-    if (number < CHANNEL_MIN || number > CHANNEL_MAX)
-        return r->why = "RFC 8656 s.12: channels are 0x4000 to 0x4fff", 400;
-    peer = turn_peer_in(t, peer);
-    int code = turn_judge_peer(t, r, &peer, &port, &relay_only);
+    struct turn_peer peer;
+    int code = channel_check(t, r, &number, &peer);
+    if (!code)
+        code = permit(t, r, &peer);
     if (code)
         return code;
-    if (channel_conflicts(&t->table, port, r->a->id, number, &peer, t->now_ms))
-        return bind_code(r, ERR_BAD);
-    code = permit_code(port_permit(&t->table, port, &peer, relay_only, t->policy->allocation_permissions, t->now_ms));
-    if (code)
-        return r->why = "max-permissions", code;
-    code =
-        bind_code(r, channel_bind(&t->table, port, r->a->id, number, &peer, t->policy->allocation_channels, t->now_ms));
-    if (code)
-        return code;
+    if (channel_bind(&t->table, peer.port, r->a->id, number, &peer.addr, t->now_ms))
+        return r->why = "out of memory", 508;
     struct ev *e = acts_event(r->acts, EV_CHANNEL_BOUND, r->a->session);
     ev_text(e, EVF_USER, payer_user(&r->a->payer));
     ev_addr(e, EVF_CLIENT, &r->a->tuple.client);
-    ev_addr(e, EVF_PEER, &peer);
+    ev_addr(e, EVF_PEER, &peer.addr);
     ev_u64(e, EVF_COUNT, number);
     return 0;
 }
@@ -175,8 +218,11 @@ void turn_channel_data(struct turn *t, const struct flow *flow, uint16_t number,
 {
     struct alloc *a = alloc_find(t, &flow->tuple);
     struct channel *c = a ? channel_by_number(&t->table, a->id, number, t->now_ms) : NULL;
-    if (!c)
+    if (!c) {
+        if (a)
+            a->dropped++;
         return;
+    }
     const struct permission *x = c->permission->expires_ms > t->now_ms ? c->permission : NULL;
     to_peer(t, a, c->port, x, &c->peer.addr, payload, false, acts);
 }
@@ -252,11 +298,18 @@ void turn_peer_datagram(struct turn *t, uint64_t handle, const struct addr *from
         indication_to_client(t, a, p, from, payload, NULL, acts);
 }
 
+/* Which ICMP errors are told: RFC 8656 s.11.5. */
+static bool is_told(const struct addr *peer, uint8_t type)
+{
+    return peer->family == ADDR_V4 ? type == 3 || type == 11 : type >= 1 && type <= 3;
+}
+
 void turn_peer_icmp(struct turn *t, uint64_t handle, const struct addr *peer, const struct stun_icmp *icmp,
                     struct acts *acts)
 {
     struct port *p = port_get(&t->table, handle);
-    if (!p || p->is_ending || !turn_may_talk(t, p, port_permission(&t->table, p, peer, t->now_ms), peer))
+    if (!p || p->is_ending || !is_told(peer, icmp->type) ||
+        !turn_may_talk(t, p, port_permission(&t->table, p, peer, t->now_ms), peer))
         return;
     indication_to_client(t, alloc_of(p), p, peer, span_of(NULL, 0), icmp, acts);
 }

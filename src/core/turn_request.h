@@ -54,9 +54,15 @@ int turn_connection_bind(struct turn *t, struct request *r);
 struct addr turn_peer_in(const struct turn *t, struct addr peer);
 /* The other way: an own relayed address as the world sees it. */
 struct addr turn_peer_out(const struct turn *t, const struct port *p, struct addr peer);
-/* Judges a peer address for this allocation: 0 with its port, or 400, 443, 403 (logged with the rule). `*relay_only` as
- * in peer_rules. */
-int turn_judge_peer(struct turn *t, struct request *r, const struct addr *peer, struct port **port, bool *relay_only);
+/* A peer that a request named and that is allowed. */
+struct turn_peer {
+    struct addr addr;  /* as the relay sees it */
+    struct port *port; /* to talk through */
+    bool relay_only;   /* as in peer_rules */
+};
+
+/* Judges a peer address as the client named it: 0, 443, or 403 (logged with the rule). */
+int turn_judge_peer(struct turn *t, struct request *r, const struct addr *named, struct turn_peer *out);
 /* May bytes go to and come from this very transport address, given a permission? */
 bool turn_may_talk(const struct turn *t, const struct port *p, const struct permission *x, const struct addr *peer);
 

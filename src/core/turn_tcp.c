@@ -12,28 +12,29 @@ static void log_peer(struct ev *e, const struct peer *x)
     ev_addr(e, EVF_RELAYED, &x->port->relayed);
 }
 
-static bool has_room(const struct turn *t, const struct port *p)
+static bool has_room(const struct turn *t, const struct alloc *a)
 {
-    unsigned max = t->policy->allocation_connections;
-    return p->peers_n < PORT_PEERS_CAP && (!max || p->peers_n < max);
+    unsigned n = 0, max = t->policy->allocation_connections;
+    for (int i = 0; i < PORTS; i++)
+        n += a->ports[i] ? a->ports[i]->peers_n : 0;
+    return n < ALLOC_PEERS_CAP && (!max || n < max);
 }
 
 /* ---- Connect ---- */
 
-static int connect_check(struct turn *t, struct request *r, struct addr *peer, struct port **port)
+static int connect_check(struct turn *t, struct request *r, struct turn_peer *peer)
 {
-    bool relay_only;
+    struct addr named;
     if (r->a->relay != TRANSPORT_TCP)
         return r->why = "Connect is for TCP allocations", 437;
-    if (stun_get_addr(r->m, AT_XOR_PEER_ADDRESS, peer) || !peer->port)
+    if (stun_get_addr(r->m, AT_XOR_PEER_ADDRESS, &named) || !named.port)
         return r->why = "no usable XOR-PEER-ADDRESS", 400;
-    *peer = turn_peer_in(t, *peer);
-    int code = turn_judge_peer(t, r, peer, port, &relay_only);
+    int code = turn_judge_peer(t, r, &named, peer);
     if (code)
         return code;
-    if (peer_by_addr(&t->table, *port, peer))
+    if (peer_by_addr(&t->table, peer->port, &peer->addr))
         return r->why = "RFC 6062 s.5.2: a connection with this peer exists", 446;
-    if (!has_room(t, *port))
+    if (!has_room(t, r->a))
         return r->why = "max-connections-per-allocation", 508;
     r->why = payer_connect(&r->a->payer, t->now_ms);
     return r->why ? 486 : 0;
@@ -41,20 +42,19 @@ static int connect_check(struct turn *t, struct request *r, struct addr *peer, s
 
 int turn_connect(struct turn *t, struct request *r)
 {
-    struct addr peer;
-    struct port *port;
-    int code = connect_check(t, r, &peer, &port);
+    struct turn_peer peer;
+    int code = connect_check(t, r, &peer);
     if (code)
         return code;
-    struct peer *x = peer_new(&t->table, port, &peer, PEER_DIALING, NULL, t->now_ms);
+    struct peer *x = peer_new(&t->table, peer.port, &peer.addr, PEER_DIALING, NULL, t->now_ms);
     if (!x)
         return r->why = "out of memory", 508;
     memcpy(x->tid, stun_tid(r->m), STUN_TID);
     log_peer(acts_event(r->acts, EV_PEER_CONNECTING, r->a->session), x);
     struct act *act = acts_add(r->acts, ACT_DIAL);
     act->handle = peer_handle(&t->table, x);
-    act->addr = peer;
-    act->from = port->local;
+    act->addr = peer.addr;
+    act->from = peer.port->local;
     return TURN_LATER;
 }
 
@@ -123,7 +123,7 @@ static const char *accept_check(struct turn *t, const struct port *p, const stru
         return "own relay address: only its relayed ports";
     if (peer_by_addr(&t->table, p, from))
         return "a connection with this peer exists";
-    return has_room(t, p) ? NULL : "max-connections-per-allocation";
+    return has_room(t, alloc_of(p)) ? NULL : "max-connections-per-allocation";
 }
 
 static void announce(struct turn *t, const struct peer *x, struct acts *acts)
