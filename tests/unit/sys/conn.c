@@ -920,6 +920,93 @@ static void tls_record_is_tampered_with(void **state)
     end_close(&b);
 }
 
+/* ---- no memory (S51) ---- */
+
+static bool is_heap_full;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
+#define HAS_OWN_REALLOC 0 /* a sanitizer brings its own; clang does not say so here */
+#else
+#define HAS_OWN_REALLOC 1
+extern void *__libc_realloc(void *p, size_t n);
+
+void *realloc(void *p, size_t n)
+{
+    return is_heap_full ? NULL : __libc_realloc(p, n);
+}
+#endif
+
+static void no_memory_for_input(void **state)
+{
+    if (!HAS_OWN_REALLOC)
+        skip();
+    int fd = open_pair(&a, &plain_ops);
+    a.plan = TAKE_NOTHING;
+    is_heap_full = true;
+    put(fd, "x");
+    run_until(&loop, a.ends);
+    is_heap_full = false;
+    assert_int_equal(a.why, CONN_END_NOMEM);
+    end_close(&a);
+    close(fd);
+    fd = open_pair(&a, &plain_ops);
+    a.plan = TAKE_NOTHING;
+    put(fd, "y");
+    run_until(&loop, a.calls);
+    is_heap_full = true; /* now there is something kept, but it cannot grow */
+    put(fd, "z");
+    run_until(&loop, a.ends);
+    is_heap_full = false;
+    assert_int_equal(a.why, CONN_END_NOMEM);
+    end_close(&a);
+    close(fd);
+}
+
+static void no_memory_for_output(void **state)
+{
+    static uint8_t much[OUT_MAX];
+    if (!HAS_OWN_REALLOC)
+        skip();
+    int fd = open_pair(&a, &plain_ops), err;
+    do {
+        is_heap_full = true;
+        err = conn_write(a.conn, &(struct iovec){much, sizeof much}, 1);
+        is_heap_full = false;
+    } while (err == 0); /* the kernel takes some */
+    assert_int_equal(err, ERR_CLOSED);
+    assert_int_equal(a.ends, 0);
+    assert_int_equal(write_text(a.conn, "x"), ERR_CLOSED);
+    run_until(&loop, a.ends);
+    assert_int_equal(a.why, CONN_END_NOMEM);
+    end_close(&a);
+    close(fd);
+}
+
+static size_t detach_without_memory(struct conn *c, struct span in)
+{
+    struct end *e = end_of(c);
+    e->calls++;
+    is_heap_full = true;
+    assert_int_equal(conn_detach(c), ERR_NOMEM);
+    is_heap_full = false;
+    assert_non_null(c->loop);
+    return in.n;
+}
+
+static void no_memory_to_detach(void **state)
+{
+    static const struct conn_ops detach_ops = {.bytes = detach_without_memory, .ended = on_end};
+    if (!HAS_OWN_REALLOC)
+        skip();
+    int fd = open_pair(&a, &detach_ops);
+    put(fd, "x");
+    run_until(&loop, a.calls == 1);
+    put(fd, "y"); /* as before: attached and reading */
+    run_until(&loop, a.calls == 2);
+    end_close(&a);
+    close(fd);
+}
+
 /* ---- from worker to worker ---- */
 
 enum { TRAVEL_BYTES = 6 << 20, STOPS = 40 };
@@ -1112,6 +1199,9 @@ int main(void)
         TLS_TEST(tls_closed_inside_bytes),
         TLS_TEST(tls_record_is_tampered_with),
         TLS_TEST(moved_by_somebody_else),
+        PLAIN_TEST(no_memory_for_input),
+        PLAIN_TEST(no_memory_for_output),
+        PLAIN_TEST(no_memory_to_detach),
         PLAIN_TEST(travels_between_workers),
         TLS_TEST(travels_between_workers_with_tls),
     };

@@ -3,6 +3,7 @@
 #include "help.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "base/err.h"
 
@@ -178,6 +179,27 @@ static void thread_is_named_and_takes_no_signals(void **state)
     assert_false(sigismember(&mask, SIGTERM)); /* the starter keeps its own */
 }
 
+/* S51: out of descriptors, at each of the two places. */
+static void no_descriptors(void **state)
+{
+    struct rlimit before, few;
+    getrlimit(RLIMIT_NOFILE, &before);
+    int lowest = dup(0);
+    close(lowest);
+    for (rlim_t n = 0; n < 2; n++) {
+        struct worker w;
+        few = before;
+        few.rlim_cur = (rlim_t)lowest + n;
+        setrlimit(RLIMIT_NOFILE, &few);
+        int err = worker_init(&w, 0, NULL);
+        setrlimit(RLIMIT_NOFILE, &before);
+        assert_int_equal(err, ERR_SYS);
+    }
+    int after = dup(0);
+    assert_int_equal(after, lowest); /* nothing was left open */
+    close(after);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +207,7 @@ int main(void)
         cmocka_unit_test(mail_to_a_worker_that_never_ran_is_delivered_by_stop),
         cmocka_unit_test(the_bell_wakes_once),
         cmocka_unit_test(ownership_travels),
+        cmocka_unit_test(no_descriptors),
         cmocka_unit_test(thread_is_named_and_takes_no_signals),
     };
     return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
