@@ -57,7 +57,16 @@ static void writers_of_single_bytes(void **state)
     pair_open(&p);
     p.client[X].plan = p.client[Y].plan = 3000;
     p.client[X].piece = p.client[Y].piece = 1;
+    p.client[X].is_slow = p.client[Y].is_slow = true;
     pair_finish(&p);
+}
+
+static void send_urgent(struct client *c)
+{
+    uint8_t urgent = pattern(c->seed + c->sent);
+    assert_int_equal(send(c->fd, &urgent, 1, MSG_OOB), 1);
+    c->plan++;
+    c->sent++;
 }
 
 /* Reads stop short at an urgent byte, and splice(2) would stop for ever. */
@@ -69,10 +78,12 @@ static void urgent_bytes_stay_in_the_stream(void **state)
     for (int i = 0; i < 20; i++) {
         x->plan += i % 2 ? 300 : 3 * MB;
         drive_until(&p, 1, is_quiet(&p));
-        uint8_t urgent = pattern(x->seed + x->plan);
-        assert_int_equal(send(x->fd, &urgent, 1, MSG_OOB), 1);
-        x->plan++;
-        x->sent++;
+        x->plan += 100; /* all of this is there before the pump reads */
+        client_send(x);
+        send_urgent(x);
+        x->plan += 200;
+        client_send(x);
+        drive_until(&p, 1, is_quiet(&p));
         x->plan += i % 3 ? MB : 0;
     }
     pair_finish(&p);
@@ -217,6 +228,27 @@ static void a_limit_that_is_never_reached_changes_nothing(void **state)
     assert_int_equal(p.granted[PUMP_A], p.client[X].plan);
 }
 
+/* Two writers in turn: neither one's small pieces lie side by side in memory, so that each of them takes a slot of a
+ * pipe, which is full long before it holds what was granted. */
+static void a_pipe_full_of_fragments_is_no_full_grant(void **state)
+{
+    struct pair p[2];
+    for (int i = 0; i < 2; i++) {
+        pair_connect(&p[i]);
+        pair_start(&p[i], &limited_ops);
+        p[i].client[X].plan = 200000;
+        p[i].client[X].piece = 100;
+        p[i].client[X].is_slow = true;
+    }
+    for (int i = 0; i < 4000; i++)
+        client_step(&p[i % 2].client[X]);
+    for (int i = 0; i < 2; i++) {
+        p[i].client[X].is_slow = false;
+        pair_finish(&p[i]);
+        assert_int_equal(p[i].granted[PUMP_A], p[i].client[X].plan);
+    }
+}
+
 /* ---- numbers ---- */
 
 static unsigned pairs_allowed(unsigned wish)
@@ -314,10 +346,12 @@ static void tls_small_messages_and_a_stalled_reader(void **state)
         pair_start(&p, &free_ops);
         p.client[X].plan = p.client[Y].plan = 500;
         p.client[X].piece = p.client[Y].piece = 1;
+        p.client[X].is_slow = p.client[Y].is_slow = true;
         drive_until(&p, 1, is_quiet(&p));
         for (int side = 0; side < 2; side++) {
             p.client[side].is_reading = false;
             p.client[side].piece = 5000;
+            p.client[side].is_slow = false;
             p.client[side].plan = 12 * MB;
         }
         drive(&p, 100);
@@ -435,6 +469,7 @@ int main(void)
         plain(output_that_is_unsent_goes_first),
         plain(nothing_passes_that_was_not_granted_and_nothing_is_lost),
         plain(a_limit_that_is_never_reached_changes_nothing),
+        plain(a_pipe_full_of_fragments_is_no_full_grant),
         plain(thousands_of_pairs),
         plain(an_idle_pump_holds_no_pipe),
         plain(without_descriptors_for_pipes_it_copies),
