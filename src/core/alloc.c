@@ -128,15 +128,22 @@ void alloc_drop_peer(struct turn *t, struct peer *x, bool abort, struct acts *ac
     peer_free(&t->table, x);
 }
 
+void alloc_end_peer(struct turn *t, struct peer *x, bool abort, struct acts *acts)
+{
+    if (x->state != PEER_BOUND) {
+        alloc_drop_peer(t, x, abort, acts);
+        return;
+    }
+    if (!x->is_stopping)
+        acts_add(acts, ACT_STOP_PAIR)->link = x->link;
+    x->is_stopping = true;
+}
+
 static void stop_peers(struct turn *t, struct port *p, struct acts *acts)
 {
     for (struct list *l = p->peers.next, *next; l != &p->peers; l = next) {
         next = l->next;
-        struct peer *x = container_of(l, struct peer, link_in_port);
-        if (x->state == PEER_BOUND)
-            acts_add(acts, ACT_STOP_PAIR)->link = x->link;
-        else
-            alloc_drop_peer(t, x, false, acts);
+        alloc_end_peer(t, container_of(l, struct peer, link_in_port), false, acts);
     }
 }
 

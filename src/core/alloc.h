@@ -72,6 +72,8 @@ void alloc_settle(struct turn *t, struct alloc *a, struct acts *acts);
 void alloc_discard(struct turn *t, struct alloc *a, struct acts *acts);
 /* Drops a peer that is dialling or waiting. */
 void alloc_drop_peer(struct turn *t, struct peer *x, bool abort, struct acts *acts);
+/* Ends a peer in any state: a bound one when its pump has ended. */
+void alloc_end_peer(struct turn *t, struct peer *x, bool abort, struct acts *acts);
 /* The port for peers of this family, or NULL; one that is ending serves nobody any more. */
 struct port *alloc_port(const struct alloc *a, uint8_t family);
 static inline struct alloc *alloc_of(const struct port *p)

@@ -95,7 +95,8 @@ struct peer {
     struct map_node by_id, by_addr;
     uint32_t id; /* CONNECTION-ID */
     uint8_t state;
-    bool is_dialed; /* by Connect; otherwise the peer dialled */
+    bool is_dialed;   /* by Connect; otherwise the peer dialled */
+    bool is_stopping; /* bound, and the pump was told to stop */
     struct port_addr_key key;
     struct list link_in_port;
     struct deadline deadline;

@@ -335,29 +335,44 @@ static void log_revoked(struct alloc *a, const struct addr *peer, const char *ru
     ev_str(e, EVF_RULE, rule);
 }
 
-static void revoke_port(struct turn *t, struct port *p, struct acts *acts)
+/* Do the rules of now forbid this peer? Behind 1:1 NAT both of our notations count. */
+static bool is_forbidden(const struct turn *t, const struct addr *peer, bool *relay_only, const char **rule)
+{
+    struct addr named = turn_peer_named(t, *peer);
+    enum peer_verdict verdict = peer_rules_judge(t->policy->rules, peer, rule);
+    if (verdict != PEER_DENIED && !addr_is_equal(&named, peer))
+        verdict = peer_rules_judge(t->policy->rules, &named, rule);
+    *relay_only = verdict != PEER_ALLOWED;
+    return verdict == PEER_DENIED;
+}
+
+static void revoke_permissions(struct turn *t, struct port *p, struct acts *acts)
 {
     const char *rule;
     for (struct list *l = p->permissions.next, *next; l != &p->permissions; l = next) {
         next = l->next;
         struct permission *x = container_of(l, struct permission, link);
-        enum peer_verdict verdict = peer_rules_judge(t->policy->rules, &x->key.addr, &rule);
-        x->relay_only = verdict != PEER_ALLOWED;
-        if (verdict != PEER_DENIED)
+        if (!is_forbidden(t, &x->key.addr, &x->relay_only, &rule))
             continue;
         log_revoked(alloc_of(p), &x->key.addr, rule, acts);
         permission_free(&t->table, x);
     }
+}
+
+static void revoke_peers(struct turn *t, struct port *p, struct acts *acts)
+{
+    const char *rule;
+    bool relay_only;
     for (struct list *l = p->peers.next, *next; l != &p->peers; l = next) {
         next = l->next;
         struct peer *x = container_of(l, struct peer, link_in_port);
-        if (peer_rules_judge(t->policy->rules, &x->key.addr, &rule) != PEER_DENIED)
+        bool denied = is_forbidden(t, &x->key.addr, &relay_only, &rule);
+        if (x->is_stopping || !(denied || (relay_only && !port_ranges_has(t->shared->ranges, &x->key.addr, p->relay))))
             continue;
         log_revoked(alloc_of(p), &x->key.addr, rule, acts);
-        if (x->state == PEER_BOUND)
-            acts_add(acts, ACT_STOP_PAIR)->link = x->link;
-        else
-            alloc_drop_peer(t, x, true, acts);
+        if (x->state == PEER_DIALING)
+            turn_answer_connect(x, 403, acts);
+        alloc_end_peer(t, x, true, acts);
     }
 }
 
@@ -371,8 +386,10 @@ bool turn_revoke(struct turn *t, struct acts *acts)
         struct alloc *a = container_of(t->revoking, struct alloc, link);
         t->revoking = t->revoking->next;
         for (int i = 0; i < PORTS; i++)
-            if (a->ports[i])
-                revoke_port(t, a->ports[i], acts);
+            if (a->ports[i] && !a->ports[i]->is_ending) {
+                revoke_permissions(t, a->ports[i], acts);
+                revoke_peers(t, a->ports[i], acts);
+            }
     }
     t->revoking = NULL;
     return false;

@@ -127,22 +127,9 @@ static void log_made(struct turn *t, const struct request *r, const struct alloc
 
 /* ---- opening ports ---- */
 
-static struct addr advertised(const struct turn *t, struct addr local)
-{
-    for (size_t i = 0; i < t->policy->relays_n; i++) {
-        const struct turn_relay *x = &t->policy->relays[i];
-        if (!x->advertised.family || !addr_is_same_ip(&x->local, &local))
-            continue;
-        struct addr a = x->advertised;
-        a.port = local.port;
-        return a;
-    }
-    return local;
-}
-
 static void ask_open(struct turn *t, struct request *r, struct port *p)
 {
-    p->relayed = advertised(t, p->local);
+    p->relayed = turn_peer_named(t, p->local);
     struct act *act = acts_add(r->acts, ACT_OPEN_PORT);
     act->handle = port_handle(&t->table, p);
     act->addr = p->local;

@@ -18,18 +18,22 @@ struct addr turn_peer_in(const struct turn *t, struct addr peer)
     return peer;
 }
 
-struct addr turn_peer_out(const struct turn *t, const struct port *p, struct addr peer)
+struct addr turn_peer_named(const struct turn *t, struct addr peer)
 {
     for (size_t i = 0; i < t->policy->relays_n; i++) {
         const struct turn_relay *x = &t->policy->relays[i];
-        if (!x->advertised.family || !addr_is_same_ip(&x->local, &peer) ||
-            !port_ranges_has(t->shared->ranges, &peer, p->relay))
+        if (!x->advertised.family || !addr_is_same_ip(&x->local, &peer))
             continue;
         struct addr public = x->advertised;
         public.port = peer.port;
         return public;
     }
     return peer;
+}
+
+struct addr turn_peer_out(const struct turn *t, const struct port *p, struct addr peer)
+{
+    return port_ranges_has(t->shared->ranges, &peer, p->relay) ? turn_peer_named(t, peer) : peer;
 }
 
 static void log_denied(struct request *r, const struct addr *named)

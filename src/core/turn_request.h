@@ -52,7 +52,9 @@ int turn_connection_bind(struct turn *t, struct request *r);
 /* The relay's own view of a peer address that a client named: the advertised address of our 1:1 NAT is our local one.
  */
 struct addr turn_peer_in(const struct turn *t, struct addr peer);
-/* The other way: an own relayed address as the world sees it. */
+/* The other way: our local relay address as the world names it... */
+struct addr turn_peer_named(const struct turn *t, struct addr peer);
+/* ...and only for relayed transport addresses of ours. */
 struct addr turn_peer_out(const struct turn *t, const struct port *p, struct addr peer);
 /* A peer that a request named and that is allowed. */
 struct turn_peer {
@@ -61,6 +63,8 @@ struct turn_peer {
     bool relay_only;   /* as in peer_rules */
 };
 
+/* The late answer to the Connect that made this peer. */
+void turn_answer_connect(const struct peer *x, int code, struct acts *acts);
 /* Judges a peer address as the client named it: 0, 443, or 403 (logged with the rule). */
 int turn_judge_peer(struct turn *t, struct request *r, const struct addr *named, struct turn_peer *out);
 /* May bytes go to and come from this very transport address, given a permission? */

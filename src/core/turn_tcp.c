@@ -58,8 +58,7 @@ int turn_connect(struct turn *t, struct request *r)
     return TURN_LATER;
 }
 
-/* Begins the late answer to the Connect that made this peer. */
-static void answer_connect(struct peer *x, int code, struct acts *acts)
+void turn_answer_connect(const struct peer *x, int code, struct acts *acts)
 {
     struct alloc *a = alloc_of(x->port);
     struct stun_wr w;
@@ -90,7 +89,7 @@ void turn_dialed(struct turn *t, uint64_t handle, int err, const char *reason, v
     x->link = link;
     if (err == 0) {
         peer_set_state(&t->table, x, PEER_WAITING, t->now_ms);
-        answer_connect(x, 0, acts);
+        turn_answer_connect(x, 0, acts);
         return;
     }
     struct ev *e = acts_event(acts, EV_PEER_CONNECT_FAILED, alloc_of(x->port)->session);
@@ -98,7 +97,7 @@ void turn_dialed(struct turn *t, uint64_t handle, int err, const char *reason, v
     ev_u64(e, EVF_CODE, 447);
     ev_str(e, EVF_REASON, reason);
     ev_u64(e, EVF_DURATION, t->now_ms - x->since_ms);
-    answer_connect(x, 447, acts);
+    turn_answer_connect(x, 447, acts);
     alloc_drop_peer(t, x, true, acts);
 }
 
