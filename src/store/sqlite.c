@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -340,6 +341,31 @@ static char *resolve(const char *path, char dir[PATH_MAX])
     return resolved;
 }
 
+/* SQLite does not wait for a lock when it turns a file to WAL: first starts at the same time must not meet there. */
+static int lock_folder(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return ERR_SYS;
+}
+
+static int open_locked(struct sqlite *s, const char *dir, struct text *why)
+{
+    int lock = lock_folder(dir);
+    if (lock < 0) {
+        text_addf(why, "%s: cannot be locked: %s; check the directory and its permissions", dir, strerror(errno));
+        return ERR_SYS;
+    }
+    int err = make_file(s->path, dir, why);
+    if (!err)
+        err = open_database(s, why);
+    close(lock);
+    return err;
+}
+
 struct store *sqlite_open(const char *path, int *err, struct text *why)
 {
     char dir[PATH_MAX];
@@ -350,11 +376,9 @@ struct store *sqlite_open(const char *path, int *err, struct text *why)
     }
     s->store.driver = &driver;
     s->path = resolve(path, dir);
-    *err = s->path ? make_file(s->path, dir, why) : ERR_SYS;
+    *err = s->path ? open_locked(s, dir, why) : ERR_SYS;
     if (!s->path)
         text_addf(why, "%s: %s; check the directory and its permissions", path, strerror(errno));
-    if (!*err)
-        *err = open_database(s, why);
     if (!*err)
         return &s->store;
     close_store(&s->store);
