@@ -24,7 +24,7 @@ enum {
     ANSWER_BYTES = 100,   /* what one answer counts at least */
     BYTES_BURST_MS = 250, /* so much of the byte rate may pass at once */
     ANSWER_BURST_MS = 10000,
-    CONNECT_BURST_MS = 30000,
+    CONNECT_BURST_MS = 30000, /* but always at least one Connect */
 };
 
 struct account {
@@ -68,7 +68,7 @@ static uint64_t bucket_room(struct bucket *b, uint64_t per_s, uint64_t burst_ms,
 
 static void bucket_spend(struct bucket *b, uint64_t per_s, uint64_t units, uint64_t now_ns)
 {
-    uint64_t cost = (uint64_t)((wide)units * ns_per_s / per_s);
+    uint64_t cost = (uint64_t)(((wide)units * ns_per_s + per_s - 1) / per_s);
     uint64_t old = atomic_load_explicit(&b->full_at_ns, memory_order_relaxed), new;
     do
         new = (old < now_ns ? now_ns : old) + cost;
@@ -280,8 +280,9 @@ const char *payer_connect(const struct payer *p, uint64_t now_ms)
     uint64_t per_s = atomic_load_explicit(&p->limiter->user_connects_per_minute, memory_order_relaxed);
     if (!per_s || !p->user)
         return NULL;
-    uint64_t now_ns = now_ms * ns_per_ms;
-    if (bucket_room(&p->user->connects, per_s, CONNECT_BURST_MS, now_ns) < 60)
+    uint64_t now_ns = now_ms * ns_per_ms, one_ms = 60000 / per_s + 1;
+    uint64_t burst_ms = one_ms > CONNECT_BURST_MS ? one_ms : (uint64_t)CONNECT_BURST_MS;
+    if (bucket_room(&p->user->connects, per_s, burst_ms, now_ns) < 60)
         return "max-connects-per-minute";
     bucket_spend(&p->user->connects, per_s, 60, now_ns);
     return NULL;

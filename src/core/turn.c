@@ -113,6 +113,10 @@ static void log_refusal(struct request *r, int code)
     if (r->is_logged)
         return;
     bool challenge = is_challenge(r, code), allocate = r->m->method == STUN_ALLOCATE && r->is_authenticated;
+    if (r->m->method == STUN_CONNECTION_BIND && !challenge) {
+        turn_log_bind_failed(r, NULL, code);
+        return;
+    }
     struct ev *e = acts_event(r->acts,
                               challenge  ? EV_CHALLENGED
                               : allocate ? EV_ALLOCATION_REFUSED

@@ -41,6 +41,9 @@ void turn_begin(struct acts *acts, struct stun_wr *w, enum stun_method method, e
                 const uint8_t tid[STUN_TID]);
 void turn_send(struct acts *acts, struct stun_wr *w, const struct flow *flow);
 
+/* Logs a ConnectionBind that failed; `x`: the peer connection it meant, or NULL. */
+void turn_log_bind_failed(struct request *r, const struct peer *x, int code);
+
 int turn_allocate(struct turn *t, struct request *r);
 int turn_refresh(struct turn *t, struct request *r);
 int turn_create_permission(struct turn *t, struct request *r);

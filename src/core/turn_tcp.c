@@ -172,15 +172,16 @@ void turn_peer_lost(struct turn *t, uint64_t handle, struct acts *acts)
 /* ---- ConnectionBind ---- */
 
 /* The waiting peer that this request may bind, or an error code: RFC 6062 s.5.4. */
-static int bind_check(struct turn *t, struct request *r, uint32_t *id, struct peer **out)
+static int bind_check(struct turn *t, struct request *r, struct peer **out)
 {
+    uint32_t id;
     if (!transport_is_stream(r->flow.tuple.transport))
         return r->why = "RFC 6062 s.5.4: ConnectionBind needs a TCP or TLS connection", 400;
-    if (stun_get_u32(r->m, AT_CONNECTION_ID, id))
+    if (stun_get_u32(r->m, AT_CONNECTION_ID, &id))
         return r->why = "no CONNECTION-ID", 400;
     if (r->a)
         return r->why = "this is the control connection of an allocation", 400;
-    struct peer *x = *out = peer_by_id(&t->table, *id);
+    struct peer *x = *out = peer_by_id(&t->table, id);
     if (!x)
         return r->why = "unknown CONNECTION-ID", 400;
     if (!alloc_is_owner(alloc_of(x->port), &r->cred))
@@ -192,26 +193,27 @@ static int bind_check(struct turn *t, struct request *r, uint32_t *id, struct pe
     return 0;
 }
 
-static void log_bind_failed(const struct request *r, const struct peer *x, uint32_t id, int code)
+void turn_log_bind_failed(struct request *r, const struct peer *x, int code)
 {
+    uint32_t id = 0;
     struct ev *e = acts_event(r->acts, EV_BIND_FAILED, x ? alloc_of(x->port)->session : 0);
     ev_text(e, EVF_USER, span_of(r->cred.user, r->cred.user_n));
     ev_addr(e, EVF_CLIENT, &r->flow.tuple.client);
     if (x)
         ev_addr(e, EVF_PEER, &x->key.addr);
-    ev_u64(e, EVF_CONNECTION, id);
+    if (stun_get_u32(r->m, AT_CONNECTION_ID, &id) == 0)
+        ev_u64(e, EVF_CONNECTION, id);
     ev_u64(e, EVF_CODE, (uint64_t)code);
-    ev_str(e, EVF_RULE, r->why);
+    ev_str(e, EVF_RULE, r->why ? r->why : stun_reason(code));
+    r->is_logged = true;
 }
 
 int turn_connection_bind(struct turn *t, struct request *r)
 {
-    uint32_t id = 0;
     struct peer *x = NULL;
-    int code = bind_check(t, r, &id, &x);
+    int code = bind_check(t, r, &x);
     if (code) {
-        log_bind_failed(r, x, id, code);
-        r->is_logged = true;
+        turn_log_bind_failed(r, x, code);
         return code;
     }
     struct alloc *a = alloc_of(x->port);

@@ -135,6 +135,8 @@ bool setting_play(struct stage *s, const struct words *x)
         fail_opens(s, x, ERR_SYS);
     else if (strcmp(verb, "events") == 0)
         s->is_quiet = strcmp(a, "off") == 0;
+    else if (strcmp(verb, "dials") == 0)
+        s->hides_dials = strcmp(a, "off") == 0;
     else if (strcmp(verb, "sizes") == 0)
         s->shows_size = strcmp(a, "on") == 0;
     else if (strcmp(verb, "stop") == 0)

@@ -4,7 +4,7 @@
 
 #include "wire/frame.h"
 
-enum { SHOWN_MAX = 100 }; /* longer texts are told by their size */
+enum { SHOWN_MAX = 60 }; /* longer payloads are told by their size */
 
 static unsigned alias_of(uint32_t *list, unsigned *n, uint32_t value)
 {
@@ -31,15 +31,19 @@ const char *show_addr(const struct stage *s, const struct addr *a, char buf[ADDR
     return addr_format(a, buf);
 }
 
-void show_text(struct stage *s, struct span bytes)
+static void show_quoted(struct stage *s, struct span bytes)
 {
-    if (bytes.n > SHOWN_MAX) {
-        text_addf(&s->out, " %zu bytes", bytes.n);
-        return;
-    }
     text_add(&s->out, " \"");
     text_add_safe(&s->out, bytes);
     text_add(&s->out, "\"");
+}
+
+void show_text(struct stage *s, struct span bytes)
+{
+    if (bytes.n > SHOWN_MAX)
+        text_addf(&s->out, " %zu bytes", bytes.n);
+    else
+        show_quoted(s, bytes);
 }
 
 static void show_addr_attr(struct stage *s, const char *key, const struct stun_msg *m, const struct stun_attr *at)
@@ -194,7 +198,7 @@ void show_event(struct stage *s, const struct ev *e)
         if (is_word)
             text_addf(&s->out, " %.*s", (int)ev_text_of(e, v).n, (const char *)ev_text_of(e, v).p);
         else if (shown[i] == EVF_RULE || shown[i] == EVF_REASON || shown[i] == EVF_CLOSED_BY)
-            show_text(s, ev_text_of(e, v));
+            show_quoted(s, ev_text_of(e, v));
         else if (shown[i] == EVF_BYTES_UP)
             text_addf(&s->out, " up=%llu", (unsigned long long)v->u64);
         else if (shown[i] == EVF_BYTES_DOWN)

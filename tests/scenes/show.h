@@ -7,6 +7,7 @@
 
 /* "R1" as clients know it; "R1.local" where it is bound, if that differs. */
 const char *show_addr(const struct stage *s, const struct addr *a, char buf[ADDR_TEXT_MAX]);
+/* A payload. */
 void show_text(struct stage *s, struct span bytes);
 void show_to_client(struct stage *s, const struct act *act);
 void show_event(struct stage *s, const struct ev *e);

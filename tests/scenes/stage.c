@@ -174,8 +174,9 @@ static void dial(struct stage *s, unsigned w, const struct act *act)
     struct thing *p = stage_new_peer(s, w, &act->addr);
     char to[ADDR_TEXT_MAX], from[ADDR_TEXT_MAX];
     p->handle = act->handle;
-    text_addf(&s->out, "> dial %s peer=%s from=%s\n", p->name, show_addr(s, &act->addr, to),
-              show_addr(s, &act->from, from));
+    if (!s->hides_dials)
+        text_addf(&s->out, "> dial %s peer=%s from=%s\n", p->name, show_addr(s, &act->addr, to),
+                  show_addr(s, &act->from, from));
     turn_dialing(s->turns[w], act->handle, p);
 }
 

@@ -63,7 +63,8 @@ struct stage {
     int open_error;
     bool is_stopping_late; /* pairs that are stopped end when the scene says so */
     bool is_quiet;         /* events are not shown */
-    bool shows_size;       /* of messages to clients */
+    bool hides_dials;
+    bool shows_size; /* of messages to clients */
     uint32_t ids[PEERS_MAX];
     uint64_t tokens[PORTS_MAX];
     unsigned ids_n, tokens_n;

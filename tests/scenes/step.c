@@ -209,8 +209,12 @@ static void round_of(const struct words *x, unsigned round, struct words *out)
 
 static void show_rounds(struct text *out, unsigned rounds, const char *what)
 {
+    if (rounds == 1)
+        text_add(out, "> once:");
+    else if (rounds)
+        text_addf(out, "> %u times:", rounds);
     if (rounds)
-        text_addf(out, *what ? "> %u times:\n%s" : "> %u times: nothing\n", rounds, what);
+        text_addf(out, *what ? "\n%s" : " nothing\n", what);
 }
 
 /* repeat N STEP: rounds with the same outcome are shown once. */
