@@ -2,11 +2,14 @@
  *
  *   bench_stream --through 127.0.0.1:7000 --far 127.0.0.1:7001 --flows 64 --mode bulk --seconds 2 --pid 1234
  *
+ *   bench_stream --turn 127.0.0.1:3478 --user NAME:PASSWORD ...      through RFC 6062 connections of a TURN server
+ *
  * Modes: bulk (pattern bytes up, down or both ways, as fast as they go) and rr (a request of --size bytes, an answer of
  * the same size, again). First a warm-up, then the clock runs, then every flow is closed and must have arrived whole.
  * One line of JSON on stdout. Exit code 1 when a flow was lost or a byte was wrong.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +22,7 @@
 #include "cpu.h"
 #include "link.h"
 #include "pattern.h"
+#include "session.h"
 
 enum {
     PIECES = 4,            /* reads or writes of one end before others get their turn */
@@ -47,6 +51,7 @@ struct mark {
 
 static struct {
     struct addr through, far;
+    struct session_server turn; /* instead of `through` and `far` */
     unsigned flows, message;
     bool is_rr, up, down;
     double warm_up_s, seconds;
@@ -282,6 +287,20 @@ static void flow_opened(unsigned flow, int near, int far)
         start_run();
 }
 
+/* Through a TURN server: one allocation and one bound connection for each flow (RFC 6062). */
+static void open_through_turn(void)
+{
+    for (unsigned i = 0; i < opt.flows; i++) {
+        struct session s;
+        int near, far;
+        if (session_open(&s, &opt.turn, false) || session_permit(&s, &opt.turn.addr) ||
+            session_attempt(&s, &near, &far))
+            exit(2);
+        must(fcntl(near, F_SETFL, O_NONBLOCK) == 0 && fcntl(far, F_SETFL, O_NONBLOCK) == 0);
+        flow_opened(i, near, far);
+    }
+}
+
 static void open_failed(const char *why)
 {
     fprintf(stderr, "bench_stream: flow %u of %u: %s: %s\n", opened + 1, opt.flows, why, strerror(errno));
@@ -338,7 +357,8 @@ static int report(void)
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: bench_stream --through ADDR:PORT --far ADDR:PORT [--flows N] [--mode bulk|rr]\n"
+    fprintf(stderr, "usage: bench_stream --through ADDR:PORT --far ADDR:PORT | --turn ADDR:PORT --user NAME:PASSWORD\n"
+                    "  [--flows N] [--mode bulk|rr]\n"
                     "  [--direction up|down|both] [--size BYTES] [--seconds S] [--warm-up S] [--bytes N]\n  [--window "
                     "BYTES] [--pid PID]...\n");
     exit(2);
@@ -350,10 +370,24 @@ static void set_direction(const char *text)
     opt.down = strcmp(text, "up") != 0;
 }
 
+static void set_user(const char *text)
+{
+    char *copy = strdup(text), *colon = copy ? strchr(copy, ':') : NULL;
+    if (!colon)
+        usage();
+    *colon = 0;
+    opt.turn.user = copy;
+    opt.turn.password = colon + 1;
+}
+
 static const struct option options[] = {
-    {"through", 1, 0, 't'},   {"far", 1, 0, 'f'},    {"flows", 1, 0, 'n'},   {"mode", 1, 0, 'm'},
-    {"direction", 1, 0, 'd'}, {"size", 1, 0, 'z'},   {"seconds", 1, 0, 's'}, {"warm-up", 1, 0, 'w'},
-    {"bytes", 1, 0, 'b'},     {"window", 1, 0, 'i'}, {"pid", 1, 0, 'p'},     {0},
+    {"through", 1, 0, 't'},   {"far", 1, 0, 'f'},
+    {"flows", 1, 0, 'n'},     {"mode", 1, 0, 'm'},
+    {"direction", 1, 0, 'd'}, {"size", 1, 0, 'z'},
+    {"seconds", 1, 0, 's'},   {"warm-up", 1, 0, 'w'},
+    {"bytes", 1, 0, 'b'},     {"window", 1, 0, 'i'},
+    {"pid", 1, 0, 'p'},       {"turn", 1, 0, 'T'},
+    {"user", 1, 0, 'u'},      {0},
 };
 
 static void set_option(int name, const char *value)
@@ -361,6 +395,8 @@ static void set_option(int name, const char *value)
     switch (name) {
     case 't': addr_parse_with_port(value, &opt.through); break;
     case 'f': addr_parse_with_port(value, &opt.far); break;
+    case 'T': addr_parse_with_port(value, &opt.turn.addr); break;
+    case 'u': set_user(value); break;
     case 'n': opt.flows = (unsigned)atoi(value); break;
     case 'm': opt.is_rr = strcmp(value, "rr") == 0; break;
     case 'd': set_direction(value); break;
@@ -390,7 +426,8 @@ int main(int argc, char **argv)
 {
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
         set_option(c, optarg);
-    if (!opt.through.family || !opt.far.family || !opt.flows || !opt.message || opt.message > PATTERN_MAX)
+    bool by_turn = opt.turn.addr.family && opt.turn.user, by_relay = opt.through.family && opt.far.family;
+    if (by_turn == by_relay || !opt.flows || !opt.message || opt.message > PATTERN_MAX)
         usage();
     if (!opt.window)
         opt.window = WINDOWS_BYTES / opt.flows > WINDOW_MIN ? WINDOWS_BYTES / opt.flows : WINDOW_MIN;
@@ -399,7 +436,10 @@ int main(int argc, char **argv)
     ends = calloc(2 * opt.flows, sizeof *ends);
     samples = malloc(SAMPLES_MAX * sizeof *samples);
     must(ends && samples && loop_init(&loop) == 0);
-    link_open(&loop, &opt.through, &opt.far, opt.flows, &link_ops);
+    if (by_turn)
+        open_through_turn();
+    else
+        link_open(&loop, &opt.through, &opt.far, opt.flows, &link_ops);
     loop_run(&loop);
     return report();
 }
