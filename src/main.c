@@ -39,10 +39,13 @@ static const struct command *find_command(const char *name)
         names[i] = commands[i].name;
     }
     const char *nearest = conf_nearest(name, names, COMMANDS);
-    fprintf(stderr, "causeway: no such command: %s", name);
+    char buf[400];
+    struct text t = text_of(buf, sizeof buf);
+    text_add(&t, "causeway: no such command: ");
+    text_add_safe(&t, span_str(name));
     if (nearest)
-        fprintf(stderr, "; did you mean %s?", nearest);
-    fputs("\nSee: causeway help\n", stderr);
+        text_addf(&t, "; did you mean %s?", nearest);
+    fprintf(stderr, "%s\nSee: causeway help\n", buf);
     return NULL;
 }
 
