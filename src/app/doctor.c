@@ -38,8 +38,8 @@ static const char help_head[] =
     "  causeway doctor turns:relay.example.org:443 --user alice --password-stdin < password\n"
     "  causeway doctor turn:192.0.2.1 --user alice:sesame --peer-ip 198.51.100.7 --json\n"
     "\n"
-    "Two allocations of its own act as each other's peers, so nothing else is needed. It makes at most a dozen\n"
-    "allocations, one wrong login, and asks for a few forbidden peers without sending anything to them.\n"
+    "Two allocations of its own act as each other's peers, so nothing else is needed. It makes some twenty short\n"
+    "allocations and two wrong logins, and asks for a few forbidden peers without sending anything to them.\n"
     "\n"
     "Checks:\n";
 
@@ -115,7 +115,7 @@ static int set_user(struct arguments *a, const char *value)
     bool is_elsewhere = a->wants_stdin || (env && *env);
     size_t n = is_elsewhere || !end ? strlen(value) : (size_t)(end - value);
     if (n == 0 || set_text(a->user, sizeof a->user, value, n))
-        return usage("--user %s: the name is empty or too long", value);
+        return usage("--user: the name is empty or too long");
     if (a->wants_stdin && read_password(a->password, sizeof a->password))
         return usage("--password-stdin: standard input has no line");
     if (!a->wants_stdin && is_elsewhere && set_text(a->password, sizeof a->password, env, strlen(env)))

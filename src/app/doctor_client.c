@@ -169,11 +169,20 @@ bool client_await(struct client *c, enum stun_method method, uint64_t deadline_m
     return clients_await(&c, 1, method, deadline_ms);
 }
 
-bool client_allocate(struct client *c, uint8_t transport, uint8_t family, uint64_t deadline_ms)
+static bool allocate(struct client *c, uint8_t transport, uint8_t family, uint64_t deadline_ms)
 {
     struct turnc_want want = {.transport = transport, .family = family};
     client_expect(c, STUN_ALLOCATE);
     return turnc_allocate(&c->turnc, &want, loop_clock_ms()) == 0 && client_await(c, STUN_ALLOCATE, deadline_ms);
+}
+
+bool client_allocate(struct client *c, uint8_t transport, uint8_t family, uint64_t deadline_ms)
+{
+    enum { NO_SUCH_FAMILY = 440 };
+    if (allocate(c, transport, family, deadline_ms))
+        return true;
+    bool is_v6_only = family == ADDR_NONE && c->outcome[STUN_ALLOCATE].code == NO_SUCH_FAMILY;
+    return is_v6_only && allocate(c, transport, ADDR_V6, deadline_ms);
 }
 
 bool client_permit(struct client *c, const struct addr *peer, uint64_t deadline_ms)

@@ -55,7 +55,8 @@ bool clients_await(struct client *const *clients, size_t n, enum stun_method met
 void client_expect(struct client *c, enum stun_method method);
 bool client_await(struct client *c, enum stun_method method, uint64_t deadline_ms);
 
-/* Asks for an allocation (TURNC_UDP, TURNC_TCP; enum addr_family, ADDR_NONE = the server's default) and waits. */
+/* Asks for an allocation (TURNC_UDP, TURNC_TCP; enum addr_family; ADDR_NONE = IPv4, or IPv6 where the server has no
+ * other) and waits. */
 bool client_allocate(struct client *c, uint8_t transport, uint8_t family, uint64_t deadline_ms);
 bool client_permit(struct client *c, const struct addr *peer, uint64_t deadline_ms);
 bool client_bind_channel(struct client *c, const struct addr *peer, uint64_t deadline_ms);

@@ -16,7 +16,7 @@ bool tcp_pair_bind_a(struct doctor *d, struct tcp_pair *p);
 bool tcp_pair_bind_b(struct doctor *d, struct tcp_pair *p);
 void tcp_pair_close(struct tcp_pair *p);
 
-/* A TCP allocation on a new control link, of this family (ADDR_NONE: the server's default). */
+/* A TCP allocation on a new control link, of this family (ADDR_NONE: as client_allocate). */
 bool tcp_allocate(struct doctor *d, struct client *c, uint8_t family);
 /* A new data link of this client, bound to the connection. */
 bool tcp_bind(struct doctor *d, struct client *c, struct link *data, uint32_t connection);

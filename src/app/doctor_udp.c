@@ -36,6 +36,7 @@ static void remedy_of_refused_allocation(struct doctor *d, int code)
     case 300: doctor_remedy(d, "Run this check on that server."); break;
     case 401: doctor_remedy(d, "User name or password is wrong (time-limited ones may have expired)."); break;
     case 403: doctor_remedy(d, "The server forbids relays for this user or this client address: see its rules."); break;
+    case 440: doctor_remedy(d, "The server has no relay address of this family: see its relay addresses."); break;
     case 441:
         doctor_remedy(d, "The server knows the connection under another user: another client uses the same port.");
         break;
@@ -72,16 +73,23 @@ static bool is_peer_refused(struct doctor *d, struct client *c, const struct add
     return !c->outcome[STUN_CREATE_PERMISSION].is_ok;
 }
 
+/* Peers behind every relay: its own services, its network, a cloud's metadata, and the same in other notations. */
+enum { PROBES = 4 };
+static const char *const probes_v4[PROBES] = {"127.0.0.1:80", "10.0.0.1:80", "169.254.169.254:80",
+                                              "[::ffff:127.0.0.1]:80"};
+static const char *const probes_v6[PROBES] = {"[::1]:80", "[fd00::1]:80", "[::ffff:127.0.0.1]:80",
+                                              "[64:ff9b::a00:1]:80"};
+
 void check_private_peers(struct doctor *d)
 {
-    static const char *const peers[] = {"127.0.0.1:80", "10.0.0.1:80", "169.254.169.254:80", "[::ffff:127.0.0.1]:80"};
+    const char *const *probes = d->relay_a.turnc.relayed.family == ADDR_V6 ? probes_v6 : probes_v4;
     char accepted_buf[160], refused_buf[160];
     struct text accepted = text_of(accepted_buf, sizeof accepted_buf),
                 refused = text_of(refused_buf, sizeof refused_buf);
-    for (size_t i = 0; i < sizeof peers / sizeof peers[0]; i++) {
+    for (size_t i = 0; i < PROBES; i++) {
         struct addr peer;
         char name[ADDR_TEXT_MAX];
-        must(addr_parse_with_port(peers[i], &peer) == 0);
+        must(addr_parse_with_port(probes[i], &peer) == 0);
         if (addr_is_same_ip(&peer, &d->relay_a.turnc.relayed))
             continue; /* its own relayed address: relay to relay may be allowed */
         struct text *list = is_peer_refused(d, &d->relay_a, &peer) ? &refused : &accepted;

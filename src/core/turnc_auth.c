@@ -46,7 +46,7 @@ void turnc_auth_fini(struct turnc_auth *a)
 static uint16_t choose_algorithm(struct span list)
 {
     struct rd r = rd_of(list);
-    while (rd_left(&r) >= 4) {
+    while (!r.err && rd_left(&r) >= 4) {
         uint16_t number = rd_u16(&r), parameters = rd_u16(&r);
         rd_bytes(&r, (parameters + 3u) & ~3u);
         if (!r.err && parameters == 0 && (number == PASSWORD_MD5 || number == PASSWORD_SHA256))

@@ -301,10 +301,8 @@ static void bid_down_is_noticed(void **state)
     expect_nothing();
 }
 
-static void unknown_algorithms_only(void **state)
+static void offer_algorithms(struct span list)
 {
-    (void)state;
-    static const uint8_t unknown[] = {0, 9, 0, 2, 1, 2, 0, 0};
     struct stun_wr w;
     ask_allocation();
     expect_request(STUN_ALLOCATE, TURNC_CONTROL);
@@ -312,8 +310,24 @@ static void unknown_algorithms_only(void **state)
     stun_put_error(&w, 401, NULL);
     stun_put_bytes(&w, AT_REALM, span_str(REALM));
     stun_put_bytes(&w, AT_NONCE, span_str(NONCE_ALGORITHMS));
-    stun_put_bytes(&w, AT_PASSWORD_ALGORITHMS, span_of(unknown, sizeof unknown));
+    stun_put_bytes(&w, AT_PASSWORD_ALGORITHMS, list);
     answer_end(&w, false);
+}
+
+static void unknown_algorithms_only(void **state)
+{
+    (void)state;
+    static const uint8_t unknown[] = {0, 9, 0, 2, 1, 2, 0, 0};
+    offer_algorithms(span_of(unknown, sizeof unknown));
+    expect_failure(STUN_ALLOCATE, TURNC_NO_ALGORITHM, 401);
+}
+
+/* Parameters that claim to be longer than the attribute end the list; they do not stop us. */
+static void broken_list_of_algorithms(void **state)
+{
+    (void)state;
+    static const uint8_t broken[] = {0, 9, 0xff, 0xff, 0, 2, 0, 0};
+    offer_algorithms(span_of(broken, sizeof broken));
     expect_failure(STUN_ALLOCATE, TURNC_NO_ALGORITHM, 401);
 }
 
@@ -826,6 +840,7 @@ int main(void)
         UDP(user_name_is_hidden),
         UDP(bid_down_is_noticed),
         UDP(unknown_algorithms_only),
+        UDP(broken_list_of_algorithms),
         UDP(wrong_password),
         UDP(without_user),
         UDP(stale_nonce),
