@@ -38,10 +38,11 @@ struct act *acts_add(struct acts *a, enum act_kind kind)
     return act;
 }
 
-/* The largest single step ends an allocation with all its peers: see ALLOC_PEERS_CAP. */
+/* The largest single step ends an allocation with ALLOC_PEERS_CAP peers, or revokes as many with all permissions of an
+ * allocation; each act of it may bring two more events when it is carried out. */
 bool acts_has_room(const struct acts *a)
 {
-    return a->n < ACTS_MAX / 4;
+    return a->n < ACTS_REPEAT && a->events_n < ACTS_REPEAT;
 }
 
 struct act *acts_next(struct acts *a)

@@ -64,7 +64,12 @@ struct act {
     const struct payer *payer;
 };
 
-enum { ACTS_MAX = 512, ACTS_EVENTS_MAX = 64, ACTS_ARENA = 72 * 1024 };
+enum {
+    ACTS_MAX = 512,
+    ACTS_EVENTS_MAX = 384,
+    ACTS_ARENA = 72 * 1024,
+    ACTS_REPEAT = 32, /* so many acts or events, and steps that repeat pause: see acts_has_room */
+};
 
 /* One for each worker, reused; too large for a stack. */
 struct acts {
@@ -80,8 +85,8 @@ struct acts {
 struct acts *acts_new(void); /* NULL: no memory */
 void acts_free(struct acts *a);
 void acts_clear(struct acts *a);
-/* Appends an act, zeroed but for its kind. The list is sized for the largest single step of a machine; steps that
- * repeat (revoking, expiring) stop while acts_has_room says no. */
+/* Appends an act, zeroed but for its kind. The list is sized for the largest single step of a machine and what follows
+ * from carrying it out; steps that repeat (revoking, expiring) stop while acts_has_room says no. */
 struct act *acts_add(struct acts *a, enum act_kind kind);
 bool acts_has_room(const struct acts *a);
 /* The next act to carry out, or NULL. */

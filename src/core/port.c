@@ -64,11 +64,19 @@ struct port *port_get(const struct port_table *t, uint64_t handle)
     return pool_get(&t->ports, handle);
 }
 
+void port_open(struct port *p, void *link)
+{
+    p->is_open = true;
+    p->link = link;
+    port_range_set_live(p->range, p->local.port, true);
+}
+
 void port_close(struct port *p, struct acts *acts)
 {
     if (!p->is_open)
         return;
     p->is_open = false;
+    port_range_set_live(p->range, p->local.port, false);
     struct act *act = acts_add(acts, ACT_CLOSE_PORT);
     act->link = p->link;
     act->relay = p->relay;

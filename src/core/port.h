@@ -115,6 +115,8 @@ void port_table_fini(struct port_table *t);
 struct port *port_new(struct port_table *t, void *owner, uint8_t relay);
 uint64_t port_handle(const struct port_table *t, const struct port *p);
 struct port *port_get(const struct port_table *t, uint64_t handle);
+/* The port has its socket. */
+void port_open(struct port *p, void *link);
 /* Asks for the socket's end: nobody new comes in. Peer connections stay. Harmless twice. */
 void port_close(struct port *p, struct acts *acts);
 /* Forgets permissions and channels, gives the number back to its range, asks for the socket's end. Peers must be gone.

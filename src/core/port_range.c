@@ -14,6 +14,7 @@ struct port_range {
     uint16_t min;
     unsigned count; /* of ports in the range */
     _Atomic unsigned taken;
+    _Atomic uint64_t *live;  /* 1 = has a socket of ours; behind the others */
     _Atomic uint64_t bits[]; /* 1 = taken */
 };
 
@@ -66,9 +67,11 @@ static struct port_range *range_find(struct port_ranges *r, const struct addr *i
 static struct port_range *range_new(struct port_ranges *r, const struct addr *ip, uint8_t relay)
 {
     unsigned count = r->max - r->min + 1u, n = atomic_load(&r->ranges_n);
-    struct port_range *range = n < RANGES_MAX ? calloc(1, sizeof *range + (count + 63) / 64 * 8) : NULL;
+    unsigned words = (count + 63) / 64;
+    struct port_range *range = n < RANGES_MAX ? calloc(1, sizeof *range + 2 * words * sizeof range->bits[0]) : NULL;
     if (!range)
         return NULL;
+    range->live = range->bits + words;
     range->ip = addr_without_port(ip);
     range->relay = relay;
     range->min = r->min;
@@ -100,18 +103,24 @@ static bool bit_take(struct port_range *r, unsigned i)
     return true;
 }
 
-static bool bit_has(struct port_range *r, unsigned i)
-{
-    return atomic_load_explicit(&r->bits[i / 64], memory_order_relaxed) >> (i % 64) & 1;
-}
-
 bool port_ranges_has(struct port_ranges *r, const struct addr *relayed, uint8_t relay)
 {
     struct port_range *range = range_find(r, relayed, relay);
     if (!range || relayed->port < range->min)
         return false;
     unsigned i = relayed->port - range->min;
-    return i < range->count && bit_has(range, i);
+    return i < range->count && (atomic_load_explicit(&range->live[i / 64], memory_order_relaxed) >> (i % 64) & 1);
+}
+
+void port_range_set_live(struct port_range *r, uint16_t port, bool live)
+{
+    unsigned i = port - r->min;
+    uint64_t bit = 1ull << (i % 64);
+    must(i < r->count);
+    if (live)
+        atomic_fetch_or(&r->live[i / 64], bit);
+    else
+        atomic_fetch_and(&r->live[i / 64], ~bit);
 }
 
 void port_range_give(struct port_range *r, uint16_t port)

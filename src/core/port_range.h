@@ -1,9 +1,9 @@
 /* The relayed ports of one address and protocol: which are taken, by all workers together; and the reservations of
  * EVEN-PORT.
  *
- * RFC 8656 s.7.2 (random order, even ports, reserved next port). A taken bit is a relayed transport address of ours
- * that lives: relay to relay is allowed exactly to those. Bits are atomic; the list of ranges and the reservations take
- * a short lock.
+ * RFC 8656 s.7.2 (random order, even ports, reserved next port). A taken port that has a socket is a relayed transport
+ * address of ours that lives: relay to relay is allowed exactly to those. Bits are atomic; the list of ranges and the
+ * reservations take a short lock.
  */
 #ifndef CORE_PORT_RANGE_H
 #define CORE_PORT_RANGE_H
@@ -27,6 +27,8 @@ bool port_ranges_has(struct port_ranges *r, const struct addr *relayed, uint8_t 
 uint16_t port_range_take(struct port_range *r, bool even, bool pair);
 /* Gives a taken port back. */
 void port_range_give(struct port_range *r, uint16_t port);
+/* A taken port has its socket now, or no longer. */
+void port_range_set_live(struct port_range *r, uint16_t port, bool live);
 /* Ports taken. */
 unsigned port_range_count(const struct port_range *r);
 

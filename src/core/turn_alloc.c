@@ -257,8 +257,7 @@ void turn_port_opened(struct turn *t, uint64_t handle, int err, void *link, stru
         open_refused(t, o, p, err);
         return;
     }
-    p->is_open = true;
-    p->link = link;
+    port_open(p, link);
     open_next(t, o);
 }
 
