@@ -85,10 +85,15 @@ static void ping_all(struct doctor *d, struct client *c, int fd, const struct ad
     unsigned back = 0;
     struct addr from = {0};
     char name[ADDR_TEXT_MAX];
-    uint64_t start_us = link_clock_us();
-    for (unsigned i = 0; i < PINGS && (i < 3 || back); i++)
-        back += ping(c, fd, peer, &from);
-    double rtt_ms = (double)(link_clock_us() - start_us) / PINGS / 1000;
+    uint64_t sum_us = 0;
+    for (unsigned i = 0; i < PINGS && (i < 3 || back); i++) {
+        uint64_t start_us = link_clock_us();
+        if (!ping(c, fd, peer, &from))
+            continue;
+        sum_us += link_clock_us() - start_us;
+        back++;
+    }
+    double rtt_ms = back ? (double)sum_us / back / 1000 : 0;
     if (back) {
         doctor_number(d, "rtt_ms", rtt_ms);
         (back < PINGS ? doctor_warn : doctor_ok)(d, "%u of %d datagrams went to the peer and back, %.1f ms each", back,

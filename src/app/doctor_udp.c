@@ -67,10 +67,12 @@ void check_udp_allocate(struct doctor *d)
 
 /* ---- peers that must be refused ---- */
 
-static bool is_peer_refused(struct doctor *d, struct client *c, const struct addr *peer)
+/* Asks for a permission. True when there was an answer, whatever it was. */
+static bool judge_peer(struct doctor *d, struct client *c, const struct addr *peer, bool *is_accepted)
 {
-    client_permit(c, peer, doctor_deadline(d));
-    return !c->outcome[STUN_CREATE_PERMISSION].is_ok;
+    const struct outcome *o = &c->outcome[STUN_CREATE_PERMISSION];
+    *is_accepted = client_permit(c, peer, doctor_deadline(d));
+    return o->is_ok || o->why == TURNC_REFUSED;
 }
 
 /* Peers behind every relay: its own services, its network, a cloud's metadata, and the same in other notations. */
@@ -92,7 +94,13 @@ void check_private_peers(struct doctor *d)
         must(addr_parse_with_port(probes[i], &peer) == 0);
         if (addr_is_same_ip(&peer, &d->relay_a.turnc.relayed))
             continue; /* its own relayed address: relay to relay may be allowed */
-        struct text *list = is_peer_refused(d, &d->relay_a, &peer) ? &refused : &accepted;
+        bool is_accepted;
+        if (!judge_peer(d, &d->relay_a, &peer, &is_accepted)) {
+            doctor_fail_outcome(d, "a permission for a private peer must be refused",
+                                &d->relay_a.outcome[STUN_CREATE_PERMISSION]);
+            return;
+        }
+        struct text *list = is_accepted ? &accepted : &refused;
         text_addf(list, "%s%s", list->n ? ", " : "", addr_format_ip(&peer, name));
     }
     if (accepted.n == 0) {
