@@ -13,6 +13,7 @@
 
 enum {
     TICK_MS = 500,
+    LOG_DELAY_MS = 20,
     BACKLOG = 4096,
     LISTENER_BUFFER = 4 << 20, /* of a UDP listener: all clients of a worker share it */
 };
@@ -37,12 +38,18 @@ static void drain_events(struct server *s)
     fflush(stderr);
 }
 
+/* Events wait a little for more: one awakening writes them all. */
 static void on_bell(struct source *src, uint32_t events)
 {
     struct server *s = container_of(src, struct server, bell);
     uint64_t count;
     if (read(src->fd, &count, sizeof count) == sizeof count)
-        drain_events(s);
+        loop_timer(&s->loop, &s->log_timer, s->loop.now_ms + LOG_DELAY_MS);
+}
+
+static void on_log_timer(struct timer *t)
+{
+    drain_events(container_of(t, struct server, log_timer));
 }
 
 /* An event of the main thread. */
@@ -370,6 +377,7 @@ static int open_main_loop(struct server *s)
     s->signals = (struct source){signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), on_signal};
     s->bell = (struct source){eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), on_bell};
     timer_init(&s->tick, on_tick);
+    timer_init(&s->log_timer, on_log_timer);
     if (s->signals.fd < 0 || s->bell.fd < 0)
         return ERR_SYS;
     if (loop_add(&s->loop, &s->signals, EPOLLIN) || loop_add(&s->loop, &s->bell, EPOLLIN))

@@ -28,7 +28,7 @@ struct server {
     char test_user[20], test_password[40];
     struct loop loop;
     struct source signals, bell;
-    struct timer tick;
+    struct timer tick, log_timer;
     _Atomic bool is_rung;
     struct eventlog log;
     uint64_t drain_until_ms; /* 0: not draining */
