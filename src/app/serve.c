@@ -66,8 +66,6 @@ static void say_start(const struct server *s)
 /* ---- the self-test ---- */
 
 struct self_test {
-    pthread_t thread;
-    _Atomic bool is_done;
     struct doctor_target target;
     char user[20], password[40];
 };
@@ -84,6 +82,15 @@ static const struct listen_fd *testable(const struct server *s)
     return NULL;
 }
 
+/* UDP and TCP on one address: the test covers both. */
+static bool serves_both(const struct server *s, const struct listen_fd *l)
+{
+    for (size_t i = 0; i < s->fds_n; i++)
+        if (s->fds[i].is_udp && s->fds[i].schemes & LISTEN_AUTO_UDP && addr_is_equal(&s->fds[i].local, &l->local))
+            return l->schemes & LISTEN_AUTO_TCP;
+    return false;
+}
+
 static void aim(struct self_test *t, const struct server *s, const struct listen_fd *l)
 {
     struct addr at = l->local;
@@ -98,7 +105,7 @@ static void aim(struct self_test *t, const struct server *s, const struct listen
         .user = t->user, .password = t->password, .insecure = true, .timeout_ms = 5000, .bytes = 1 << 20};
     t->target.uri = (struct turn_uri){.is_turn = true, .port = at.port};
     t->target.uri.is_secure = l->schemes == LISTEN_TLS || l->schemes == LISTEN_DTLS;
-    t->target.uri.transport = l->is_udp ? TURN_URI_UDP : TURN_URI_TCP;
+    t->target.uri.transport = serves_both(s, l) ? TURN_URI_ANY : l->is_udp ? TURN_URI_UDP : TURN_URI_TCP;
     addr_format_ip(&at, t->target.uri.host);
 }
 
@@ -118,22 +125,18 @@ static void *run_self_test(void *arg)
         fflush(stdout);
         free(report);
     }
-    atomic_store(&t->is_done, true);
     return NULL;
 }
 
 static void start_self_test(struct self_test *t, const struct server *s)
 {
     const struct listen_fd *l = testable(s);
-    atomic_init(&t->is_done, true);
+    pthread_t thread;
     if (!s->config->self_test || !l)
         return;
     aim(t, s, l);
-    atomic_store(&t->is_done, false);
-    if (pthread_create(&t->thread, NULL, run_self_test, t))
-        atomic_store(&t->is_done, true);
-    else
-        pthread_detach(t->thread);
+    if (pthread_create(&thread, NULL, run_self_test, t) == 0)
+        pthread_detach(thread); /* if it still runs at the end, it ends with the process */
 }
 
 /* ---- the command ---- */
@@ -181,7 +184,6 @@ int serve_main(int argc, char **argv)
     say_start(&server);
     start_self_test(&test, &server);
     server_run(&server);
-    /* A self-test that still runs ends with the process. */
     server_close(&server);
     return EXIT_OK;
 }

@@ -225,13 +225,16 @@ static struct policy *make_policy(struct server *s, const struct config *c, stru
     return policy_new(&source, why);
 }
 
-static void reload_refused(struct server *s, const char *file, const char *why)
+/* An event for each line of `why`. */
+static void reload_refused(struct server *s, const char *file, char *why)
 {
-    struct ev e;
-    ev_str(note(&e, EV_CONFIG_REFUSED), EVF_FILE, file);
-    ev_str(&e, EVF_REASON, why);
-    ev_str(&e, EVF_REMEDY, "the running configuration stays; mend the file and send SIGHUP again");
-    note_write(s, &e);
+    for (char *save = NULL, *line = strtok_r(why, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        struct ev e;
+        ev_str(note(&e, EV_CONFIG_REFUSED), EVF_FILE, file);
+        ev_str(&e, EVF_REASON, line);
+        ev_str(&e, EVF_REMEDY, "the running configuration stays; mend the file and send SIGHUP again");
+        note_write(s, &e);
+    }
 }
 
 /* Hands `next` to every relay; finished by reload_finish when all have taken it. */

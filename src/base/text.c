@@ -320,3 +320,15 @@ int text_unbase64(struct span s, uint8_t *out, size_t cap)
     }
     return bits ? ERR_BAD : (int)n; /* RFC 4648 s.3.5: leftover bits are zero */
 }
+
+bool text_is_clean(struct span s)
+{
+    while (s.n) {
+        uint32_t code;
+        size_t n = text_utf8_first(s, &code);
+        if (n == 0 || code < 0x20 || (code >= 0x7f && code <= 0x9f))
+            return false;
+        s = span_skip(s, n);
+    }
+    return true;
+}

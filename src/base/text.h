@@ -39,6 +39,8 @@ char *text_base64(const void *p, size_t n, char *out);
 int text_unbase64(struct span s, uint8_t *out, size_t cap);
 
 bool text_is_utf8(struct span s);
+/* UTF-8 without control characters (RFC 8265 s.4.2: the FreeformClass has none). */
+bool text_is_clean(struct span s);
 /* The bytes of the valid UTF-8 character that `s` starts with, its code point in `*code`; 0 if there is none. */
 size_t text_utf8_first(struct span s, uint32_t *code);
 /* The first `max` bytes of `s` or up to three fewer, so that no UTF-8 character is cut in two. */

@@ -1,26 +1,13 @@
 /* What a stored user is made of. */
 #include "store/store.h"
 
-/* UTF-8 without control characters? (RFC 8265 s.4.2: the FreeformClass has none.) */
-static bool is_clean(struct span s)
-{
-    while (s.n) {
-        uint32_t code;
-        size_t n = text_utf8_first(s, &code);
-        if (n == 0 || code < 0x20 || (code >= 0x7f && code <= 0x9f))
-            return false;
-        s = span_skip(s, n);
-    }
-    return true;
-}
-
 const char *store_name_fault(struct span name)
 {
     if (name.n == 0)
         return "the name is empty";
     if (name.n > STORE_NAME_MAX)
         return "the name is longer than 508 bytes (RFC 8489 s.14.3)";
-    if (!is_clean(name))
+    if (!text_is_clean(name))
         return "the name must be UTF-8 without control characters";
     if (memchr(name.p, ':', name.n))
         return "a name cannot have a colon: keys are made of name:realm:password";
@@ -33,7 +20,7 @@ const char *store_realm_fault(struct span realm)
         return "the realm is empty";
     if (realm.n > STORE_REALM_MAX)
         return "the realm is longer than 127 bytes";
-    if (!is_clean(realm) || memchr(realm.p, '"', realm.n) || memchr(realm.p, '\\', realm.n))
+    if (!text_is_clean(realm) || memchr(realm.p, '"', realm.n) || memchr(realm.p, '\\', realm.n))
         return "the realm must be UTF-8 without control characters, double quotes and backslashes";
     return NULL;
 }
@@ -44,7 +31,7 @@ const char *store_password_fault(struct span password)
         return "the password is empty";
     if (password.n > STORE_PASSWORD_MAX)
         return "the password is longer than 508 bytes";
-    if (!is_clean(password))
+    if (!text_is_clean(password))
         return "the password must be UTF-8 without control characters";
     return NULL;
 }

@@ -141,18 +141,6 @@ void conf_refuse(const struct conf *c, size_t id, const struct conf_value *v, st
     text_addf(why, "%s\n", message);
 }
 
-bool conf_is_clean(struct span s)
-{
-    while (s.n) {
-        uint32_t code;
-        size_t n = text_utf8_first(s, &code);
-        if (n == 0 || code < 0x20 || (code >= 0x7f && code <= 0x9f))
-            return false;
-        s = span_skip(s, n);
-    }
-    return true;
-}
-
 /* Edits that make one word of the other: a character inserted, left out, changed, or two neighbours swapped. */
 static unsigned distance(const char *a, const char *b)
 {
@@ -255,7 +243,7 @@ static int check_text(const struct conf *c, size_t id, const struct conf_value *
 {
     if (v->text[0] == 0)
         conf_refuse(c, id, v, why, "the value is empty; give one, or leave the option out");
-    else if (!conf_is_clean(span_str(v->text)))
+    else if (!text_is_clean(span_str(v->text)))
         conf_refuse(c, id, v, why, "control characters and bytes that are not UTF-8 cannot be part of a value");
     else
         return 0;

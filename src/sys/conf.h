@@ -104,8 +104,6 @@ void conf_where(const struct conf *c, size_t id, const struct conf_value *v, str
 /* Adds a whole line to `why`: where, the option, its value (unless secret), and the message. */
 void conf_refuse(const struct conf *c, size_t id, const struct conf_value *v, struct text *why, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
-/* Is this a text that may be a value: UTF-8 without control characters? */
-bool conf_is_clean(struct span s);
 /* The name that somebody may have meant by `word`, or NULL if none is near. */
 const char *conf_nearest(const char *word, const char *const *names, size_t n);
 

@@ -143,7 +143,7 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n
 {
     for (const char *const *name = ours; *name; name++) {
         struct rd r = rd_of(span_of(in, in_n));
-        while (rd_left(&r)) {
+        while (!r.err && rd_left(&r)) {
             struct span offered = rd_bytes(&r, rd_u8(&r));
             if (!span_is_equal(offered, span_str(*name)))
                 continue;
