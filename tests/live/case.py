@@ -29,6 +29,7 @@ class LiveTest(unittest.TestCase):
     """Tests against one running server, `self.server`, started with `options`."""
 
     options: ClassVar[Options] = Options()
+    weight: ClassVar[int] = 0  # heavier classes begin first
     server: ClassVar[Server]
 
     @classmethod

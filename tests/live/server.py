@@ -48,6 +48,7 @@ class Options:
     nonce_lifetime_s: int | None = None
     config: str = ""
     self_test: bool = False
+    log: str = "json"
     extra: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
 
@@ -128,7 +129,7 @@ class Server:
                     break
                 self.signal(number)
                 try:
-                    self.process.wait(1 if number == signal.SIGTERM else STOP_S)
+                    self.process.wait(0.3 if number == signal.SIGTERM else STOP_S)
                 except subprocess.TimeoutExpired:
                     continue
             return self.wait()
@@ -218,7 +219,7 @@ class CausewayServer(Server):
 
     def command(self) -> list[str]:
         given = self.options
-        words = [self.program(), "serve", "--log", "json", "--log-level", "debug", "--state", str(self.folder / "state")]
+        words = [self.program(), "serve", "--log", given.log, "--log-level", "debug", "--state", str(self.folder / "state")]
         if not given.self_test:
             words.append("--no-self-test")
         if given.config:

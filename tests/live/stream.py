@@ -6,7 +6,6 @@ import array
 import hashlib
 import select
 import socket
-import ssl
 import sys
 import threading
 
@@ -48,7 +47,7 @@ def _read(sock: socket.socket, size: int | None, patience_s: float) -> tuple[byt
             piece = sock.recv(65536 if size is None else min(size - count, 65536))
         except TimeoutError:
             return b"".join(pieces), "silence"
-        except (ConnectionError, ssl.SSLError):
+        except OSError:  # ssl.SSLError is one
             return b"".join(pieces), "reset"
         if not piece:
             return b"".join(pieces), "end"

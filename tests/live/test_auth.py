@@ -13,7 +13,7 @@ from dataclasses import replace
 from case import LiveTest, causeway_only, credential
 from server import OTHER, PASSWORD, USER, Options, chosen
 from turnclient import (
-    At, Client, Credential, Message, Method, NoAnswer, UdpAllocation, allocate_request, make_key, peer_request, rest_user,
+    At, Client, Closed, Credential, Message, Method, NoAnswer, UdpAllocation, allocate_request, make_key, peer_request, rest_user,
     security_bits, value,
 )
 from turnclient.credential import PASSWORD_ALGORITHMS_BIT, USERNAME_ANONYMITY_BIT
@@ -59,7 +59,8 @@ class Challenge(AuthTest):
         self.assertIsNotNone(bits, "the nonce has no cookie")
         self.assertTrue(bits & PASSWORD_ALGORITHMS_BIT)
         offered = value.read_algorithms(response.get(At.PASSWORD_ALGORITHMS) or b"")
-        self.assertEqual(sorted(offered), [value.MD5, value.SHA256])
+        self.assertIn(value.SHA256, offered)
+        self.assertLessEqual(set(offered), {value.MD5, value.SHA256})
 
     def test_small_answers(self):
         request = allocate_request(value.UDP)
@@ -78,8 +79,10 @@ class Challenge(AuthTest):
         self.assertEqual(len(nonces), 8, "different clients got the same nonce")
 
     def test_method_unknown(self):
-        response = self.client().request(Message(0x0FF))
-        self.assert_code(response, 400, 401)
+        try:  # RFC 8489 s.6.3 has it discarded
+            self.assert_code(self.client().request(Message(0x0FF), 1), 400, 401)
+        except NoAnswer:
+            pass
 
 
 class Schemes(AuthTest):
@@ -104,6 +107,9 @@ class Schemes(AuthTest):
             self.assertFalse(response.has(At.MESSAGE_INTEGRITY))
 
     def test_md5_by_name(self):
+        client = self.challenged()
+        if value.MD5 not in value.read_algorithms(client.credential.offered):
+            self.skipTest("MD5 is not offered by name")
         response = self.allocate(credential(modern=True, algorithm=value.MD5)).response
         self.assertTrue(response.has(At.MESSAGE_INTEGRITY_SHA256))
 
@@ -262,13 +268,17 @@ class BidDown(AuthTest):
 
     def test_list_cut_down(self):
         for algorithms in ((value.MD5,), (value.SHA256,), ()):
+            if list(algorithms) == self.offered():
+                continue
             with self.subTest(algorithms=algorithms):
                 chosen = value.algorithms(algorithms[0] if algorithms else value.MD5)
                 self.assert_code(self.attempt(value.algorithms(*algorithms), chosen, key=self.md5_key()), 400)
 
     def test_list_changed(self):
         offered = self.offered()
-        for algorithms in (offered[::-1], [*offered, 3], [3, *offered]):
+        for algorithms in (offered[::-1], [*offered, 3], [3, *offered], [value.MD5, value.SHA256], [value.SHA256, value.MD5]):
+            if algorithms == offered:
+                continue
             with self.subTest(algorithms=algorithms):
                 self.assert_code(self.attempt(value.algorithms(*algorithms), value.algorithms(value.SHA256)), 400)
 
@@ -479,13 +489,23 @@ class UnknownAttributes(AuthTest):
 
     def test_many(self):
         message = Message(Method.BINDING)
-        for number in range(200):
+        for number in range(40):
             message.add(0x4000 + number, b"")
         response = self.client("tcp").request(message)
         self.assert_code(response, 420)
         found = self.unknown(response)
-        self.assertGreater(len(found), 8)
-        self.assertTrue(set(found) <= set(range(0x4000, 0x4000 + 200)))
+        self.assertEqual(set(found), set(range(0x4000, 0x4000 + 40)), f"{len(found)} of 40 are listed")
+
+    def test_too_many(self):
+        message = Message(Method.BINDING)
+        for number in range(1000):
+            message.add(0x4000 + number, b"")
+        try:
+            response = self.client("tcp").request(message)
+        except Closed:
+            return
+        self.assert_code(response, 400, 420)
+        self.assertLessEqual(set(self.unknown(response)), set(range(0x4000, 0x4000 + 1000)))
 
 
 class RestTokens(LiveTest):

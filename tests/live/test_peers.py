@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
-
-from case import LiveTest, causeway_only
+from case import LiveTest, causeway_only, credential
 from netns import RELAY_IP, RELAY_IP6, WORLD_IP, WORLD_IP6, Cable
 from server import Options
 from turnclient import At, Client, Method, TcpAllocation, UdpAllocation, peer_request, value
@@ -115,14 +113,22 @@ class Deny(LiveTest):
         self.assertTrue(self.is_turned_away(relay.relayed))
         self.assertIsNone(relay.wait_attempt(0.3))
 
-    @causeway_only
+
+@causeway_only
+class Told(LiveTest):
+    """A refusal says which rule it was."""
+
+    options = Options(allow=("203.0.113.0/24",), deny=("8.8.8.0/24",))
+
     def test_the_log_names_the_rule(self):
         relay = self.udp(permit=())
         relay.try_permit("10.9.8.7")
-        event = self.server.wait_event("permission refused")
-        self.assertIsNotNone(event)
-        self.assertTrue(event.get("rule"), event)
-        self.assertTrue(str(event.get("peer", "")).startswith("10.9.8.7"), event)
+        relay.try_permit("8.8.8.8")
+        for peer, rule in (("10.9.8.7", "10.0.0.0/8"), ("8.8.8.8", "8.8.8.0/24")):
+            event = self.server.wait_event("permission refused", peer=peer)
+            self.assertIsNotNone(event, self.server.tail(5))
+            self.assertIn(rule, event.get("rule", ""))
+            self.assertEqual((event.get("user"), event.get("code")), ("alice", 403))
 
 
 class Rules(LiveTest):
@@ -183,11 +189,18 @@ class Public(LiveTest):
         with self.cable.world.entered():
             super().check_server()
 
+    def reached(self, make, kind: str, server: str, peer: str):
+        """An allocation of the family in which the server was reached."""
+        family = value.IPV6 if ":" in server else value.IPV4
+        relay = make(self.server.address(server), kind=kind, credential=credential(), family=family)
+        self.addCleanup(relay.close)
+        relay.permit(peer)
+        return relay
+
     def test_udp(self):
         for ip, relay_ip in ((WORLD_IP, RELAY_IP), (WORLD_IP6, RELAY_IP6)):
             with self.subTest(ip=ip):
-                family = ipaddress.ip_address(ip).version
-                relay = self.udp(family=value.IPV4 if family == 4 else value.IPV6, permit=(ip,))
+                relay = self.reached(UdpAllocation, "udp", relay_ip, ip)
                 self.assertEqual(relay.relayed.ip, relay_ip)
                 peer = self.udp_peer(ip)
                 relay.send(peer.getsockname()[:2], b"out")
@@ -196,10 +209,9 @@ class Public(LiveTest):
                 self.assertEqual(relay.recv()[1], b"in")
 
     def test_tcp(self):
-        for ip in (WORLD_IP, WORLD_IP6):
+        for ip, relay_ip in ((WORLD_IP, RELAY_IP), (WORLD_IP6, RELAY_IP6)):
             with self.subTest(ip=ip):
-                family = value.IPV4 if ip == WORLD_IP else value.IPV6
-                relay = self.tcp(family=family, permit=(ip,))
+                relay = self.reached(TcpAllocation, "tcp", relay_ip, ip)
                 listener = self.listener(ip)
                 with relay.connect(listener.getsockname()[:2]) as sock:
                     peer = self.accept(listener)
@@ -223,9 +235,18 @@ class Public(LiveTest):
             a.sendall(b"over")
             self.assertEqual(b.recv(10), b"over")
 
-    def test_own_addresses_are_refused(self):
+    def test_own_services_get_no_datagrams(self):
         relay = self.udp(permit=())
-        self.assertEqual(relay.try_permit(self.OTHER_IP), 403)
+        for ip in (self.OTHER_IP, RELAY_IP):
+            relay.try_permit(ip)  # may be granted for the sake of other relays there
+            with self.cable.relay.entered():
+                service = self.udp_peer(ip)
+            relay.send(service.getsockname(), b"knock")
+            relay.try_bind_channel(0x4000, service.getsockname())
+            relay.send_channel(0x4000, b"knock")
+            self.assert_nothing(service)
+
+    def test_own_services_get_no_connections(self):
         relay = self.tcp(permit=())
         for peer in ((self.OTHER_IP, self.server.port), (RELAY_IP, self.server.port), (RELAY_IP, 22)):
             with self.subTest(peer=peer):

@@ -169,7 +169,7 @@ class BindTests(Pairing):
         for octet in bytes(client.signed(bind_request(self.connection_id))):
             client.transport.send(bytes((octet,)))
             time.sleep(0.001)
-        self.assert_code(Message.parse(client.transport.recv()), 0)
+        self.assert_code(client.receive(), 0)
         self.assert_joined(taken_socket(client), self.peer)
 
     def test_hand_over_between_workers(self):

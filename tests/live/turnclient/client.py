@@ -109,6 +109,13 @@ class Client:
             copy.add(attribute.type, data)
         return self.credential.sign(copy)
 
+    def receive(self, timeout: float = TIMEOUT) -> Message:
+        """The next message, whatever it is."""
+        raw = self.transport.recv(timeout)
+        if raw is None:
+            raise NoAnswer(f"nothing in {timeout:g} s over {self.transport.name}")
+        return Message.parse(raw)
+
     # what comes unasked
 
     def indication(self, method: int, timeout: float = TIMEOUT) -> Message | None:

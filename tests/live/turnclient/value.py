@@ -101,15 +101,18 @@ def read_algorithms(value: bytes) -> list[int]:
 
 
 class Icmp(NamedTuple):
-    """The ICMP attribute (RFC 8656 s.18.13)."""
+    """The ICMP attribute; `raw` are the sixteen bits that hold type and code."""
 
-    type: int
-    code: int
+    raw: int
     data: bytes
+
+    def means(self, kind: int, code: int) -> bool:
+        """Whether it is this type and code: seven and nine bits as RFC 8656 s.18.13 draws them, or an octet each."""
+        return self.raw in (kind << 9 | code, kind << 8 | code)
 
 
 def read_icmp(value: bytes) -> Icmp:
     """Reads an ICMP attribute."""
     if len(value) != 8:
         raise ValueError(f"ICMP attribute of {len(value)} octets")
-    return Icmp(value[2], value[3], value[4:])
+    return Icmp(struct.unpack("!H", value[2:4])[0], value[4:])
