@@ -1,6 +1,6 @@
 #include "app/eventlog.h"
 
-#include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -8,8 +8,20 @@ enum { LINE_MAX_BYTES = 4096 };
 
 void eventlog_init(struct eventlog *l, bool json, bool debug)
 {
-    *l = (struct eventlog){.json = json, .debug = debug};
+    l->json = json;
+    l->debug = debug;
     l->colour = !json && isatty(STDERR_FILENO) && !getenv("NO_COLOR");
+}
+
+void eventlog_flush(struct eventlog *l)
+{
+    for (size_t at = 0; at < l->n;) {
+        ssize_t n = write(STDERR_FILENO, l->buffer + at, l->n - at);
+        if (n < 0 && errno != EINTR)
+            break;
+        at += n > 0 ? (size_t)n : 0;
+    }
+    l->n = 0;
 }
 
 /* What somebody without a credential, or with one that he abuses, can cause at any rate. */
@@ -33,14 +45,15 @@ static bool is_floodable(enum ev_kind kind)
 
 static void put(struct eventlog *l, const struct ev *e)
 {
-    char buf[LINE_MAX_BYTES];
-    struct text line = text_of(buf, sizeof buf - 1);
+    if (EVENTLOG_BUFFER - l->n < LINE_MAX_BYTES)
+        eventlog_flush(l);
+    struct text line = text_of(l->buffer + l->n, LINE_MAX_BYTES - 1);
     if (l->json)
         ev_to_json(e, &line);
     else
         ev_to_line(e, l->colour, &line);
-    buf[line.n] = '\n';
-    fwrite(buf, 1, line.n + 1, stderr);
+    l->n += line.n;
+    l->buffer[l->n++] = '\n';
 }
 
 void eventlog_write(struct eventlog *l, const struct ev *e)
