@@ -163,6 +163,8 @@ static void *digest_in_thread(void *arg)
         char hex[2 * SHA256_SIZE + 1];
         wrong += hmac_sha1(span_str("Jefe"), &data, 1, out) != 0;
         wrong += strcmp(text_hex(out, SHA1_SIZE, hex), expected) != 0;
+        wrong += hmac_sha256(span_str("Jefe"), &data, 1, out) != 0;
+        wrong += out[0] != 0x5b || out[31] != 0x43;
         wrong += digest_md5(&abc, 1, out) != 0;
         wrong += strcmp(text_hex(out, MD5_SIZE, hex), "900150983cd24fb0d6963f7d28e17f72") != 0;
         wrong += digest_crc32(0, span_str("123456789")) != 0xcbf43926;
@@ -170,7 +172,51 @@ static void *digest_in_thread(void *arg)
     return (void *)wrong;
 }
 
-/* Runs first, so that the threads race for the one-time setup. Leak and race checkers watch the threads' ends. */
+static bool runs_in_a_new_process(int (*f)(void))
+{
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(f());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static uint8_t scratch[SHA256_SIZE];
+static int first_hmac_sha1(void)
+{
+    return hmac_sha1(span_str("key"), NULL, 0, scratch) != 0;
+}
+static int first_hmac_sha256(void)
+{
+    return hmac_sha256(span_str("key"), NULL, 0, scratch) != 0;
+}
+static int first_md5(void)
+{
+    return digest_md5(NULL, 0, scratch) != 0;
+}
+static int first_sha256(void)
+{
+    return digest_sha256(NULL, 0, scratch) != 0;
+}
+static int first_crc(void)
+{
+    return digest_crc32(0, span_str("123456789")) != 0xcbf43926;
+}
+
+/* Runs before all others: each function must do the one-time setup. */
+static void any_function_may_be_called_first(void **state)
+{
+    assert_true(runs_in_a_new_process(first_hmac_sha1));
+    assert_true(runs_in_a_new_process(first_hmac_sha256));
+    assert_true(runs_in_a_new_process(first_md5));
+    assert_true(runs_in_a_new_process(first_sha256));
+    assert_true(runs_in_a_new_process(first_crc));
+}
+
+/* Runs early, so that the threads race for the one-time setup. Leak and race checkers watch the threads' ends. */
 static void threads_do_not_disturb_each_other(void **state)
 {
     pthread_t threads[8];
@@ -186,13 +232,10 @@ static void threads_do_not_disturb_each_other(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_do_not_disturb_each_other),
-        cmocka_unit_test(hmac_matches_the_published_cases),
-        cmocka_unit_test(hmac_takes_long_keys),
-        cmocka_unit_test(digests_match_the_published_cases),
-        cmocka_unit_test(parts_are_one_message),
-        cmocka_unit_test(crc_matches_and_continues),
-        cmocka_unit_test(secrets_are_compared_and_wiped),
+        cmocka_unit_test(any_function_may_be_called_first),  cmocka_unit_test(threads_do_not_disturb_each_other),
+        cmocka_unit_test(hmac_matches_the_published_cases),  cmocka_unit_test(hmac_takes_long_keys),
+        cmocka_unit_test(digests_match_the_published_cases), cmocka_unit_test(parts_are_one_message),
+        cmocka_unit_test(crc_matches_and_continues),         cmocka_unit_test(secrets_are_compared_and_wiped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,7 +104,10 @@ static void long_texts_are_cut_between_characters(void **state)
     assert_int_equal(e.texts_n, EV_TEXTS_MAX);
     for (size_t i = 0; i < e.n; i++)
         assert_true(text_is_utf8(ev_text_of(&e, &e.values[i])));
+    e.time_us = 1;
     ev_begin(&e, EV_CONFIG_REFUSED, 0); /* starts afresh */
+    assert_int_equal(e.time_us, 0);
+    assert_int_equal(e.n, 0);
     assert_int_equal(e.texts_n, 0);
 }
 
@@ -295,6 +298,18 @@ static void a_full_ring_counts_what_it_loses(void **state)
     heap_is_exhausted = false;
 }
 
+static void a_ring_may_hold_a_single_record(void **state)
+{
+    struct ev_ring r;
+    struct ev e = numbered(1);
+    assert_int_equal(ev_ring_init(&r, 1), 0);
+    assert_true(ev_ring_put(&r, &e));
+    assert_false(ev_ring_put(&r, &e));
+    assert_true(ev_ring_take(&r, &e));
+    assert_false(ev_ring_take(&r, &e));
+    ev_ring_fini(&r);
+}
+
 static void ring_of_three(void)
 {
     struct ev_ring r;
@@ -354,6 +369,7 @@ int main(void)
         cmocka_unit_test(every_record_fits_its_room),
         cmocka_unit_test(wrong_fields_are_mistakes),
         cmocka_unit_test(a_full_ring_counts_what_it_loses),
+        cmocka_unit_test(a_ring_may_hold_a_single_record),
         cmocka_unit_test(a_ring_is_a_power_of_two),
         cmocka_unit_test(records_cross_threads_whole_and_in_order),
     };

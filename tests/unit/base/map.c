@@ -118,6 +118,26 @@ static void map_agrees_with_a_table(void **state)
     free(items);
 }
 
+/* Many small maps, so that every bucket is filled in one of them. */
+static void walking_misses_no_bucket(void **state)
+{
+    for (int round = 0; round < 100; round++) {
+        struct item items[FIRST_BUCKETS] = {{0}};
+        struct map m;
+        map_of_items(&m);
+        for (uint32_t i = 0; i < COUNT(items); i++) {
+            items[i].key = i;
+            items[i].in_map = true;
+            map_put(&m, &items[i].node);
+        }
+        count_by_walking(&m, items, COUNT(items));
+        for (struct map_node *node; (node = map_any(&m));)
+            map_del(&m, node);
+        assert_int_equal(m.count, 0);
+        map_fini(&m);
+    }
+}
+
 /* Tearing down a large map by map_any visits each bucket once: quadratic time would run into the timeout. */
 static void tearing_down_is_linear(void **state)
 {
@@ -178,10 +198,10 @@ static void deleting_a_stranger_is_a_mistake(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hash_matches_known_answers),       cmocka_unit_test(every_map_has_its_own_seed),
-        cmocka_unit_test(empty_maps_are_harmless),          cmocka_unit_test(map_agrees_with_a_table),
-        cmocka_unit_test(tearing_down_is_linear),           cmocka_unit_test(without_memory_the_chains_grow),
-        cmocka_unit_test(deleting_a_stranger_is_a_mistake),
+        cmocka_unit_test(hash_matches_known_answers),     cmocka_unit_test(every_map_has_its_own_seed),
+        cmocka_unit_test(empty_maps_are_harmless),        cmocka_unit_test(map_agrees_with_a_table),
+        cmocka_unit_test(walking_misses_no_bucket),       cmocka_unit_test(tearing_down_is_linear),
+        cmocka_unit_test(without_memory_the_chains_grow), cmocka_unit_test(deleting_a_stranger_is_a_mistake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,37 @@
-#include "base/rand.h"
-
 #include "fixture.h"
+
+static int generator_for_tests(unsigned char *out, int n);
+#include <openssl/rand.h>
+#define RAND_bytes generator_for_tests
+#include "../../../src/base/rand.c"
+#undef RAND_bytes
+
+static bool is_generator_broken;
+static int generator_for_tests(unsigned char *out, int n)
+{
+    return is_generator_broken ? 0 : RAND_bytes(out, n);
+}
+
+static void draw_from_a_broken_generator(void)
+{
+    uint8_t byte;
+    is_generator_broken = true;
+    rand_bytes(&byte, 1);
+}
+
+static void a_broken_generator_ends_the_process(void **state)
+{
+    assert_true(aborts(draw_from_a_broken_generator, "random generator has failed"));
+}
+
+static void numbers_handed_out_are_wiped(void **state)
+{
+    for (int i = 0; i < 100; i++) {
+        rand_u32();
+        for (size_t at = stock.left; at < sizeof stock.bytes; at++)
+            assert_int_equal(stock.bytes[at], 0);
+    }
+}
 
 static void throw_below_zero(void)
 {
@@ -89,6 +120,8 @@ int main(void)
         cmocka_unit_test(bytes_are_filled_and_differ),
         cmocka_unit_test(numbers_do_not_repeat),
         cmocka_unit_test(below_is_uniform),
+        cmocka_unit_test(a_broken_generator_ends_the_process),
+        cmocka_unit_test(numbers_handed_out_are_wiped),
         cmocka_unit_test(a_forked_child_draws_its_own_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

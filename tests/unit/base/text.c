@@ -55,6 +55,15 @@ static void what_is_cut_ends_the_text(void **state)
     assert_false(t.truncated);
     assert_int_equal(t.n, 5);
 
+    t = text_of(buf, sizeof buf);
+    text_add(&t, "ab");
+    text_addf(&t, "%s", "");
+    assert_false(t.truncated);
+    text_addf(&t, "c\u20ac and what would overwrite the neighbours");
+    assert_true(t.truncated);
+    assert_string_equal(buf, "abc");
+    assert_int_equal(t.n, 3);
+
     t = text_of(buf, 1);
     text_addf(&t, "x");
     assert_true(t.truncated);
