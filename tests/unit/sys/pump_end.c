@@ -72,6 +72,26 @@ static void a_half_close_passes_and_a_long_answer_follows(void **state)
     }
 }
 
+/* Streams of many lengths towards a small send buffer that nobody empties: some fill it to the brim. */
+static void the_close_notify_waits_for_room(void **state)
+{
+    for (size_t n = 1000; n < 120000; n += 700) {
+        struct pair p;
+        open_with_tls(&p, false, true);
+        setsockopt(p.conn[PUMP_B].src.fd, SOL_SOCKET, SO_SNDBUF, &(int){4096}, sizeof(int));
+        pair_start(&p, &free_ops);
+        p.client[Y].plan = 1;
+        drive_until(&p, 1, p.client[X].got == 1); /* hands are shaken */
+        p.client[Y].is_reading = false;
+        p.client[X].plan = n;
+        p.client[X].shuts = true;
+        drive(&p, 3);
+        p.client[Y].is_reading = true;
+        drive_until(&p, 1, p.client[Y].has_eof);
+        pair_finish(&p);
+    }
+}
+
 /* ---- by failure ---- */
 
 /* Everything that the reset side had sent is delivered before the other side sees a reset, too. */
@@ -334,6 +354,7 @@ int main(void)
         without_pipes(the_tail_of_a_burst_arrives_after_its_sender_has_closed),
         plain(both_sides_send_and_close_at_once),
         plain(a_half_close_passes_and_a_long_answer_follows),
+        tls(the_close_notify_waits_for_room),
         plain(what_came_before_a_reset_is_delivered_then_the_reset),
         without_pipes(what_came_before_a_reset_is_delivered_then_the_reset),
         plain(a_reset_does_not_hide_the_bytes_before_it),
