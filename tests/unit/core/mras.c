@@ -37,7 +37,9 @@ static void a_ticket_is_verified_without_being_kept(void **state)
     struct mras_keys k = keys_of("secret", NULL);
     struct mras_ticket t = issue(&k, "sip:alice@example.com", 1700000000), judged;
     assert_int_equal(judge(&k, &t, &judged), 0);
-    assert_memory_equal(&judged, &t, sizeof t);
+    assert_memory_equal(judged.username, t.username, sizeof t.username);
+    assert_memory_equal(judged.password, t.password, sizeof t.password);
+    assert_memory_equal(judged.client, t.client, sizeof t.client);
     assert_int_equal(judged.expires_s, 1700000000);
 }
 
