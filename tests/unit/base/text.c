@@ -190,6 +190,18 @@ static void utf8_is_strict(void **state)
     assert_int_equal(text_utf8_first((struct span){0}, &code), 0);
 }
 
+static void clean_texts_have_no_controls(void **state)
+{
+    static const char *const clean[] = {"", "alice", " a~", "\u00a0", "Gr\u00fc\u00dfe", "CORP\\eve", "\U0001f600"};
+    static const char *const unclean[] = {"a\n",      "\x1f", "\x7f", "a\tb", "\xc2\x80",
+                                          "\xc2\x9f", "\x80", "\xc3", "a\xff"};
+    for (size_t i = 0; i < COUNT(clean); i++)
+        assert_true(text_is_clean(span_str(clean[i])));
+    for (size_t i = 0; i < COUNT(unclean); i++)
+        assert_false(text_is_clean(span_str(unclean[i])));
+    assert_false(text_is_clean(span_of("a\0b", 3)));
+}
+
 static void numbers_are_whole_and_bounded(void **state)
 {
     static const char *const bad[] = {
@@ -322,6 +334,7 @@ int main(void)
         cmocka_unit_test(foreign_bytes_cannot_steer_a_terminal),
         cmocka_unit_test(safe_text_is_always_safe),
         cmocka_unit_test(utf8_is_strict),
+        cmocka_unit_test(clean_texts_have_no_controls),
         cmocka_unit_test(numbers_are_whole_and_bounded),
         cmocka_unit_test(units_multiply),
         cmocka_unit_test(hex_goes_both_ways),
