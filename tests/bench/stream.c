@@ -26,7 +26,6 @@
 
 enum {
     PIECES = 4,            /* reads or writes of one end before others get their turn */
-    DRAIN_MS = 30 * 1000,  /* how long what was sent may take to arrive after the end */
     SAMPLES_MAX = 8 << 20, /* round trips whose time is kept */
     PIDS_MAX = 16,
     WINDOWS_BYTES = 64 << 20, /* under way in all flows: far more would measure how the kernel runs out of memory */
@@ -54,12 +53,12 @@ static struct {
     struct session_server turn; /* instead of `through` and `far` */
     unsigned flows, message;
     bool is_rr, up, down;
-    double warm_up_s, seconds;
-    uint64_t bytes_max; /* of each stream; 0: no limit */
-    uint64_t window;    /* bytes of a stream that may be under way */
+    double warm_up_s, seconds, drain_s; /* the last: how long what was sent may take to arrive after the end */
+    uint64_t bytes_max;                 /* of each stream; 0: no limit */
+    uint64_t window;                    /* bytes of a stream that may be under way */
     pid_t pids[PIDS_MAX];
     int npids;
-} opt = {.flows = 1, .message = 200, .up = true, .warm_up_s = 0.5, .seconds = 2};
+} opt = {.flows = 1, .message = 200, .up = true, .warm_up_s = 0.5, .seconds = 2, .drain_s = 30};
 
 static struct loop loop;
 static struct end *ends; /* near and far in turn */
@@ -250,7 +249,7 @@ static void on_timer(struct timer *t)
         for (unsigned i = 0; i < 2 * opt.flows; i++)
             if (ends[i].sends)
                 end_shut(&ends[i]);
-        loop_timer(&loop, t, loop.now_ms + DRAIN_MS);
+        loop_timer(&loop, t, loop.now_ms + (uint64_t)(opt.drain_s * 1000));
     } else {
         from = mark_now();
         is_measuring = true;
@@ -359,8 +358,8 @@ static void usage(void)
 {
     fprintf(stderr, "usage: bench_stream --through ADDR:PORT --far ADDR:PORT | --turn ADDR:PORT --user NAME:PASSWORD\n"
                     "  [--flows N] [--mode bulk|rr]\n"
-                    "  [--direction up|down|both] [--size BYTES] [--seconds S] [--warm-up S] [--bytes N]\n  [--window "
-                    "BYTES] [--pid PID]...\n");
+                    "  [--direction up|down|both] [--size BYTES] [--seconds S] [--warm-up S] [--drain S]\n"
+                    "  [--bytes N] [--window BYTES] [--pid PID]...\n");
     exit(2);
 }
 
@@ -381,13 +380,11 @@ static void set_user(const char *text)
 }
 
 static const struct option options[] = {
-    {"through", 1, 0, 't'},   {"far", 1, 0, 'f'},
-    {"flows", 1, 0, 'n'},     {"mode", 1, 0, 'm'},
-    {"direction", 1, 0, 'd'}, {"size", 1, 0, 'z'},
-    {"seconds", 1, 0, 's'},   {"warm-up", 1, 0, 'w'},
-    {"bytes", 1, 0, 'b'},     {"window", 1, 0, 'i'},
-    {"pid", 1, 0, 'p'},       {"turn", 1, 0, 'T'},
-    {"user", 1, 0, 'u'},      {0},
+    {"through", 1, 0, 't'}, {"far", 1, 0, 'f'},       {"flows", 1, 0, 'n'},
+    {"mode", 1, 0, 'm'},    {"direction", 1, 0, 'd'}, {"size", 1, 0, 'z'},
+    {"seconds", 1, 0, 's'}, {"warm-up", 1, 0, 'w'},   {"bytes", 1, 0, 'b'},
+    {"window", 1, 0, 'i'},  {"pid", 1, 0, 'p'},       {"turn", 1, 0, 'T'},
+    {"user", 1, 0, 'u'},    {"drain", 1, 0, 'D'},     {0},
 };
 
 static void set_option(int name, const char *value)
@@ -403,6 +400,7 @@ static void set_option(int name, const char *value)
     case 'z': opt.message = (unsigned)atoi(value); break;
     case 's': opt.seconds = atof(value); break;
     case 'w': opt.warm_up_s = atof(value); break;
+    case 'D': opt.drain_s = atof(value); break;
     case 'i': opt.window = strtoull(value, NULL, 10); break;
     case 'b': opt.bytes_max = strtoull(value, NULL, 10); break;
     case 'p':
