@@ -209,7 +209,7 @@ static void carry_out(struct stage *s, unsigned w, const struct act *act)
 {
     struct thing *x = act->link;
     struct client *c = act->flow.link;
-    switch ((enum act_kind)act->kind) {
+    switch (act->kind) {
     case ACT_TO_CLIENT: show_to_client(s, act); break;
     case ACT_TO_PEER: to_peer(s, act); break;
     case ACT_OPEN_PORT: open_port(s, w, act); break;
@@ -234,6 +234,7 @@ static void carry_out(struct stage *s, unsigned w, const struct act *act)
         c->worker = act->worker;
         break;
     case ACT_TRUST_CLIENT: text_addf(&s->out, "> trust %s\n", c->name); break;
+    default: s->fault = "an act that scenes do not know";
     }
 }
 
