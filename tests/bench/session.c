@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,7 @@
 
 #include "sys/sock.h"
 
-enum { MESSAGE_MAX = 2048, WAIT_MS = 20000, RETRY_MS = 500, UDP_TRIES = 8 };
+enum { MESSAGE_MAX = 2048, RETRY_MS = 500, UDP_TRIES = 8 };
 
 static int fail(const char *what)
 {
@@ -25,39 +24,26 @@ static int dial(const struct addr *to, bool udp)
 {
     struct sockaddr_storage ss;
     socklen_t n = sock_from_addr(to, &ss);
-    int one = 1, fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+    int fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&ss, n)) {
         if (fd >= 0)
             close(fd);
         return -1;
     }
-    if (!udp)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return fd;
 }
 
-static int read_all(int fd, uint8_t *p, size_t n)
-{
-    while (n) {
-        ssize_t got = recv(fd, p, n, MSG_WAITALL);
-        if (got <= 0)
-            return -1;
-        p += got;
-        n -= (size_t)got;
-    }
-    return 0;
-}
-
+/* One message, mostly in one call: the server never sends the next before it was asked for. */
 static ssize_t read_message(int fd, bool udp, uint8_t *buf)
 {
-    if (udp)
-        return recv(fd, buf, MESSAGE_MAX, 0);
-    if (read_all(fd, buf, STUN_HEADER))
-        return -1;
-    size_t n = be16_get(buf + 2);
-    if (n > MESSAGE_MAX - STUN_HEADER || read_all(fd, buf + STUN_HEADER, n))
-        return -1;
-    return (ssize_t)(STUN_HEADER + n);
+    size_t n = 0;
+    do {
+        ssize_t got = recv(fd, buf + n, MESSAGE_MAX - n, 0);
+        if (got <= 0)
+            return -1;
+        n += (size_t)got;
+    } while (!udp && (n < STUN_HEADER || n < (size_t)STUN_HEADER + be16_get(buf + 2)));
+    return (ssize_t)n;
 }
 
 /* The next message on `fd` of this class and method. */
@@ -87,7 +73,7 @@ static int ask(const struct session *s, int fd, struct stun_wr *w, uint8_t *buf,
         if (send(fd, request.p, request.n, MSG_NOSIGNAL) != (ssize_t)request.n)
             return fail("send");
         struct pollfd p = {fd, POLLIN, 0};
-        if (poll(&p, 1, udp ? RETRY_MS : WAIT_MS) <= 0)
+        if (udp && poll(&p, 1, RETRY_MS) <= 0)
             continue;
         return expect(s, fd, type, tid, buf, m) ? fail("no answer") : 0;
     }

@@ -18,7 +18,7 @@
 #include "cpu.h"
 #include "session.h"
 
-enum { THREADS_MAX = 256, SAMPLES_MAX = 1 << 18 };
+enum { THREADS_MAX = 256, SAMPLES_MAX = 1 << 18, FAILURES_MAX = 1000 };
 
 static struct session_server server;
 static unsigned threads = 32;
@@ -64,7 +64,8 @@ static void *worker(void *arg)
     while (!atomic_load(&is_over)) {
         double start = now_s();
         if (one_session()) {
-            atomic_fetch_add(&failed, 1);
+            if (atomic_fetch_add(&failed, 1) >= FAILURES_MAX)
+                atomic_store(&is_over, true);
             continue;
         }
         unsigned i = atomic_fetch_add(&done, 1);

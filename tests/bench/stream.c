@@ -23,6 +23,7 @@
 #include "link.h"
 #include "pattern.h"
 #include "session.h"
+#include "sys/sock.h"
 
 enum {
     PIECES = 4,            /* reads or writes of one end before others get their turn */
@@ -296,6 +297,8 @@ static void open_through_turn(void)
             session_attempt(&s, &near, &far))
             exit(2);
         must(fcntl(near, F_SETFL, O_NONBLOCK) == 0 && fcntl(far, F_SETFL, O_NONBLOCK) == 0);
+        sock_nodelay(near);
+        sock_nodelay(far);
         flow_opened(i, near, far);
     }
 }
