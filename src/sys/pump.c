@@ -13,10 +13,10 @@
 /* Found by measuring (performance.md 1, 2): what fills a copying read is bulk and cheaper to splice; the pipe's two
  * system calls do not pay for less than half of that. */
 enum {
-    COPY_BYTES = 16384, /* of one read that is copied */
-    BULK_MIN = 8192,    /* a splice that brought less ends the bulk */
-    SPLICE_BYTES = 1 << 20,
-    TURN_BYTES = 1 << 20, /* of one direction before others get their turn */
+    COPY_BYTES = 16384,     /* of one read that is copied */
+    BULK_MIN = 8192,        /* a splice that brought less ends the bulk */
+    SPLICE_BYTES = 1 << 19, /* of one splice: what waits in a pipe when the other side stalls */
+    TURN_BYTES = 1 << 19,   /* of one direction before others get their turn */
     LINGER_MIN_MS = 4,    /* after a failure, the first look if the other side has taken all; then doubled each time */
     LINGER_MAX_MS = 8192, /* and the last one, if nothing moved since the first */
 };
