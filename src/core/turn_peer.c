@@ -166,7 +166,7 @@ static int channel_check(struct turn *t, struct request *r, uint16_t *number, st
     if (stun_get_addr(r->m, AT_XOR_PEER_ADDRESS, &named))
         return r->why = "no XOR-PEER-ADDRESS", 400;
     if (*number < CHANNEL_MIN || *number > CHANNEL_MAX)
-        return r->why = "RFC 8656 s.12: channels are 0x4000 to 0x4fff", 400;
+        return r->why = "channels are 0x4000 to 0x7fff", 400;
     int code = turn_judge_peer(t, r, &named, peer);
     if (code)
         return code;

@@ -200,7 +200,7 @@ int turnc_permit(struct turnc *c, const struct addr *peer, uint64_t now_ms)
 
 int turnc_channel(struct turnc *c, const struct addr *peer, uint64_t now_ms)
 {
-    if (c->next_channel > CHANNEL_MAX)
+    if (c->next_channel > CHANNEL_LAST_RFC8656)
         return ERR_FULL;
     struct turnc_ask like = {.peer = *peer, .channel = c->next_channel};
     int err = ask_within(c, STUN_CHANNEL_BIND, &like, now_ms);

@@ -230,7 +230,7 @@ static int frame_next_channel(struct span in, struct frame *out)
 int frame_next_stun(struct span in, struct frame *out)
 {
     *out = (struct frame){.kind = FRAME_STUN};
-    if (in.n > 0 && in.p[0] > CHANNEL_MAX >> 8) /* RFC 8656 s.12: channel numbers are 0x4000 to 0x4fff */
+    if (in.n > 0 && in.p[0] > CHANNEL_MAX >> 8) /* neither STUN nor a channel number */
         return ERR_BAD;
     if (in.n < 4)
         return ERR_SHORT;

@@ -45,7 +45,8 @@ struct frame {
     size_t size;      /* bytes of the stream that the frame takes, header and padding included */
 };
 
-enum { CHANNEL_HEADER = 4, CHANNEL_MIN = 0x4000, CHANNEL_MAX = 0x4fff };
+/* RFC 8656 s.12 ends channel numbers at 0x4fff; clients of RFC 5766, which are in use, choose up to 0x7fff. */
+enum { CHANNEL_HEADER = 4, CHANNEL_MIN = 0x4000, CHANNEL_LAST_RFC8656 = 0x4fff, CHANNEL_MAX = 0x7fff };
 enum { FRAME_STREAM_MAX = 20 + 65532 }; /* the longest frame of all: a STUN message */
 
 /* Each returns 0 with the frame, ERR_SHORT (then `out->size` = bytes needed in total as far as known, 0 if unknown), or

@@ -24,7 +24,7 @@ enum {
     STUN_HEADER = 20,
     STUN_TID = 16,         /* bytes 4..19: cookie and transaction id together, copied as one */
     STUN_ATTRS_MAX = 80,   /* more attributes in a message are refused (a CreatePermission may name many peers) */
-    STUN_UNKNOWN_MAX = 16, /* unknown comprehension-required types remembered for the 420 */
+    STUN_UNKNOWN_MAX = 64, /* unknown comprehension-required types remembered for the 420 */
     STUN_KEY_MAX = 64,
     STUN_FAMILY_V4 = 1, /* as on the wire: REQUESTED-ADDRESS-FAMILY, ADDRESS-ERROR-CODE */
     STUN_FAMILY_V6 = 2,

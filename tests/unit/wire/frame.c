@@ -75,14 +75,14 @@ static void many_frames_in_one_segment(void **state)
     assert_int_equal(left.n, 0);
 }
 
-/* All first bytes: 00.. STUN, 40..4f ChannelData, the rest is lost at once (RFC 8656 s.12). */
+/* All first bytes: 00.. STUN, 40..7f ChannelData (RFC 5766 s.11; RFC 8656 ends at 4f), the rest is lost at once. */
 static void first_bytes_of_frames(void **state)
 {
     for (int first = 0; first < 256; first++) {
         const uint8_t stream[4] = {(uint8_t)first};
-        assert_int_equal(next(frame_next_stun, span_of(stream, 1)), first <= 0x4f ? ERR_SHORT : ERR_BAD);
+        assert_int_equal(next(frame_next_stun, span_of(stream, 1)), first <= 0x7f ? ERR_SHORT : ERR_BAD);
         assert_int_equal(next(frame_next_msturn, span_of(stream, 1)), first == 2 || first == 3 ? ERR_SHORT : ERR_BAD);
-        const int want = first < 0x40 ? ERR_SHORT : first < 0x50 ? 0 : ERR_BAD;
+        const int want = first < 0x40 ? ERR_SHORT : first < 0x80 ? 0 : ERR_BAD;
         assert_int_equal(next(frame_next_stun, span_of(stream, 4)), want);
     }
 }
@@ -93,7 +93,7 @@ static void streams_that_are_lost(void **state)
     assert_int_equal(next(frame_next_stun, hex("00010002")), ERR_BAD);
     assert_int_equal(next(frame_next_stun, hex("00010008 2112a4")), ERR_SHORT);
     assert_int_equal(next(frame_next_stun, hex("00010008 2112a443")), ERR_BAD); /* noise is not waited for */
-    assert_int_equal(next(frame_next_stun, hex("50000000")), ERR_BAD);
+    assert_int_equal(next(frame_next_stun, hex("80000000")), ERR_BAD);
     assert_int_equal(next(frame_next_stun, hex("ffffffff")), ERR_BAD);
     assert_int_equal(next(frame_next_stun, span_str("GET / HTTP/1.1\r\n")), ERR_SHORT); /* 0x47 is a channel number */
     assert_int_equal(f.size, 4 + 0x5420);
@@ -139,7 +139,7 @@ static void channel_datagrams(void **state)
         {"4000ffff 616263", ERR_BAD, 0},
         {"400000", ERR_BAD, 0},
         {"", ERR_BAD, 0},
-        {"50000003 616263", ERR_BAD, 0},
+        {"80000003 616263", ERR_BAD, 0},
         {"3fff0003 616263", ERR_BAD, 0},
         {"80000000", ERR_BAD, 0},
     };
@@ -357,9 +357,9 @@ static void speeches_of_datagrams(void **state)
         {"00030008 ffffffff 000102030405060708090a0b 000f000472c64b", SPEECH_UNKNOWN},
         {"40030008 ffffffff 000102030405060708090a0b 000f000472c64bc6", SPEECH_CHANNEL},
         {"40000000", SPEECH_CHANNEL},
-        {"4fff0000", SPEECH_CHANNEL},
+        {"7fff0000", SPEECH_CHANNEL},
         {"400000", SPEECH_UNKNOWN},
-        {"50000000", SPEECH_UNKNOWN},
+        {"80000000", SPEECH_UNKNOWN},
         {"16feff0000000000000000", SPEECH_DTLS},
         {"16fefd0000000000000000", SPEECH_DTLS},
         {"800000010000000000000000", SPEECH_UNKNOWN},
@@ -370,14 +370,14 @@ static void speeches_of_datagrams(void **state)
             fail_msg("%s", cases[i].datagram);
 }
 
-/* RFC 7983 s.7, with the cookie for the first range. */
+/* RFC 7983 s.7, with the cookie for the first range, and the channels of RFC 5766. */
 static void datagrams_by_first_byte(void **state)
 {
     for (int first = 0; first < 256; first++) {
         uint8_t datagram[64] = {(uint8_t)first, 0, 0, 0, 0x21, 0x12, 0xa4, 0x42};
         const enum speech_kind want = first <= 3                   ? SPEECH_STUN
                                       : first >= 20 && first <= 63 ? SPEECH_DTLS
-                                      : first >= 64 && first <= 79 ? SPEECH_CHANNEL
+                                      : first >= 64 && first < 128 ? SPEECH_CHANNEL
                                                                    : SPEECH_UNKNOWN;
         assert_int_equal(sniff_datagram(span_of(datagram, sizeof datagram)), want);
         memcpy(datagram + 20, hex("000f000472c64bc6").p, 8);
