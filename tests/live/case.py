@@ -38,11 +38,14 @@ class LiveTest(unittest.TestCase):
         cls.addClassCleanup(cls.server.stop)
 
     def setUp(self) -> None:
+        if not self.server.is_alive():
+            self.fail("the server has ended in an earlier test")
         self.addCleanup(self.check_server)
 
     def check_server(self) -> None:
         """A test has failed when the server died of it or stopped to answer."""
-        self.assertTrue(self.server.is_alive(), "the server has ended\n" + self.server.tail())
+        if not self.server.is_alive():
+            self.fail(f"the server has ended with status {self.server.wait()}\n{self.server.tail(8)}")
         with Client.open(self.server.address(), "udp") as client:
             client.binding()
 
