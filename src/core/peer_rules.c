@@ -153,7 +153,7 @@ static enum peer_verdict judge_one(const struct peer_rules *r, const struct addr
         }
     if (own && !spelled) {
         *rule = relay ? "own relay address: only its relayed ports" : "an address of this server";
-        return !relay ? PEER_DENIED : best ? PEER_RELAY_NAMED : PEER_RELAY_ONLY;
+        return !relay ? PEER_DENIED : best && !best->allow ? PEER_RELAY_NAMED : PEER_RELAY_ONLY;
     }
     *rule = best ? best->where : "no rule: public address";
     return !best || best->allow ? PEER_ALLOWED : PEER_DENIED;
