@@ -430,7 +430,7 @@ static bool linger(struct pump *p, enum pump_side failed)
     ioctl(p->side[!failed].src.fd, SIOCOUTQ, &unacked);
     if (w->is_done && unacked == 0)
         return true;
-    if (p->timer.node.pos)
+    if (p->timer.node.pos && (w->is_held || p->linger_ms))
         return false;
     uint32_t acked = (uint32_t)w->bytes - (uint32_t)unacked;
     bool moved = p->linger_ms == 0 || acked != p->linger_acked;

@@ -19,15 +19,17 @@ struct pump_end {
     uint64_t bytes[2];    /* [PUMP_A]: read from A and written to B */
     enum pump_side first; /* who ended first (FIN or error) */
     bool by_owner;        /* pump_stop was called */
-    enum conn_end why;    /* EOF when both directions ended in good order */
+    enum conn_end why;    /* EOF: both directions ended in good order; NONE: by the owner, nothing had failed */
 };
 
 struct pump_ops {
     /* May `want` bytes from this side be forwarded now? Returns 0..want; 0: `*retry_ms` (relative) says when to ask
-     * again. NULL: no limit. */
+     * again. Asked about bytes that are there: what is granted is forwarded, unless a side fails. It may call
+     * pump_stop. NULL: no limit, and one system call less for each read. */
     size_t (*grant)(void *user, enum pump_side from, size_t want, uint64_t *retry_ms);
-    /* Both directions have ended; both conns are closed. The pump is freed at the end of the turn; the callee may free
-     * the conns then (loop_later). */
+    /* Both directions have ended; both conns are closed and may be freed. Called once, from the loop or from pump_stop;
+     * the pump is freed at the end of the turn. When a side was reset, the other one was too, after it had acknowledged
+     * everything that came before (or nothing for 16 s). */
     void (*ended)(void *user, const struct pump_end *end);
 };
 
@@ -36,8 +38,9 @@ struct pump_pool;
 struct pump_pool *pump_pool_new(struct loop *l, unsigned max_pipes);
 void pump_pool_free(struct pump_pool *p);
 
-/* Takes over two open conns (detached or attached; of this loop). Their kept input (conn_unread) is forwarded first,
- * their unsent output goes out before anything of the pump. NULL: no memory, the conns are untouched. */
+/* Takes over two open conns (detached or attached; of this loop; one that is still being dialled will do). Their kept
+ * input (conn_unread) is forwarded first, their unsent output goes out before anything of the pump. `user` goes to the
+ * ops. NULL: no memory, the conns are untouched. */
 struct pump *pump_start(struct pump_pool *pool, struct conn *a, struct conn *b, const struct pump_ops *ops, void *user);
 /* Ends at once: flushes what the kernel takes, closes both sides; `ended` is called (by_owner) before it returns. */
 void pump_stop(struct pump *p);

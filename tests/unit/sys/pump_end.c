@@ -208,6 +208,25 @@ static void a_reset_waits_for_the_grant_of_what_came_before(void **state)
     pair_close(&p);
 }
 
+/* What the dead side would have got is held for an hour: nobody waits for that. */
+static void a_reset_does_not_wait_for_a_grant_to_the_dead_side(void **state)
+{
+    struct pair p;
+    pair_connect(&p);
+    p.has_limit = true;
+    p.retry_ms = 3600 * 1000;
+    p.allowance[PUMP_A] = 10;
+    pair_start(&p, &limited_ops);
+    p.client[Y].plan = 1000;
+    drive(&p, 10);
+    p.client[X].plan = 10;
+    drive_until(&p, 1, p.client[Y].got == 10);
+    client_reset(&p.client[X]);
+    drive_until(&p, 1, p.ended && p.client[Y].has_reset);
+    assert_int_equal(p.end.bytes[PUMP_B], 0);
+    pair_close(&p);
+}
+
 static void a_dial_that_is_refused_ends_the_pair(void **state)
 {
     struct pair p;
@@ -362,6 +381,7 @@ int main(void)
         plain(a_side_that_has_closed_ends_the_writer_to_it),
         plain(a_reset_while_the_other_side_does_not_read_is_given_up),
         plain(a_reset_waits_for_the_grant_of_what_came_before),
+        plain(a_reset_does_not_wait_for_a_grant_to_the_dead_side),
         plain(a_dial_that_is_refused_ends_the_pair),
         tls(a_broken_record_ends_the_pair_behind_what_was_whole),
         plain(stopped_at_once_and_when_idle),

@@ -43,6 +43,7 @@ struct pair {
     struct pump_end end;
     bool has_limit;
     size_t allowance[2], granted[2]; /* of `grant`, for each side */
+    uint64_t retry_ms;               /* what `grant` says when it gives nothing */
     bool stop_in_grant, stop_in_end;
 };
 
@@ -155,7 +156,7 @@ static inline size_t rig_grant(void *user, enum pump_side from, size_t want, uin
     size_t n = !p->has_limit || want < p->allowance[from] ? want : p->allowance[from];
     p->allowance[from] -= p->has_limit ? n : 0;
     p->granted[from] += n;
-    *retry_ms = 2;
+    *retry_ms = p->retry_ms;
     return n;
 }
 
@@ -196,7 +197,7 @@ static inline void client_start_tls(struct client *c, struct conn *server)
 /* Sockets and conns; not pumped yet. */
 static inline void pair_connect(struct pair *p)
 {
-    *p = (struct pair){.ended = 0};
+    *p = (struct pair){.retry_ms = 2};
     for (int i = 0; i < 2; i++) {
         int fds[2];
         tcp_pair(fds);
