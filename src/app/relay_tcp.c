@@ -11,6 +11,7 @@
 
 enum {
     STRANGER_IN_MAX = 2048,      /* longest message of a connection that has not authenticated (checklist S40) */
+    STRANGER_OUT_MAX = 4096,     /* unsent answers kept for one that does not read them */
     CLIENT_OUT_MAX = 256 * 1024, /* unsent bytes kept for a slow client; datagrams beyond are dropped (S47) */
     STRANGER_FIRST_MS = 10000,   /* to the first complete message, TLS handshake included (S40, S41) */
     STRANGER_NEXT_MS = 30000,    /* between messages without an allocation */
@@ -225,7 +226,7 @@ static void client_new(struct listener *l, int fd, const struct addr *from)
         c->listener = l;
         c->hand_to = -1;
         c->since_ms = relay_loop(r)->now_ms;
-        conn_init(&c->conn, fd, &client_ops, STRANGER_IN_MAX, CLIENT_OUT_MAX);
+        conn_init(&c->conn, fd, &client_ops, STRANGER_IN_MAX, STRANGER_OUT_MAX);
         c->flow =
             (struct flow){.tuple = {.client = *from, .server = c->conn.local, .transport = TRANSPORT_TCP}, .link = c};
         limit = client_grant(c);
@@ -351,6 +352,7 @@ void relay_tcp_trust(struct relay *r, struct client *c)
 {
     c->is_trusted = true;
     c->conn.in_max = FRAME_STREAM_MAX;
+    c->conn.out_max = CLIENT_OUT_MAX;
     client_set_timer(c, TRUSTED_CHECK_MS);
 }
 
