@@ -24,7 +24,7 @@ void eventlog_flush(struct eventlog *l)
     l->n = 0;
 }
 
-/* What somebody without a credential, or with one that he abuses, can cause at any rate. */
+/* What somebody without a credential (a peer, too), or with one that he abuses, can cause at any rate. */
 static bool is_floodable(enum ev_kind kind)
 {
     switch (kind) {
@@ -36,6 +36,8 @@ static bool is_floodable(enum ev_kind kind)
     case EV_ALLOCATION_REFUSED:
     case EV_PERMISSION_REFUSED:
     case EV_PEER_REFUSED:
+    case EV_PEER_WAITING:
+    case EV_PEER_UNBOUND:
     case EV_PEER_CONNECT_FAILED:
     case EV_BIND_FAILED:
     case EV_RESOURCE_SHORT: return true;
