@@ -57,8 +57,6 @@ static void trust(struct relay *r, const struct act *act)
 {
     if (transport_is_stream(act->flow.tuple.transport))
         relay_tcp_trust(r, act->flow.link);
-    else if (act->flow.tuple.transport == TRANSPORT_DTLS)
-        relay_udp_trust(r, act->flow.link);
 }
 
 static void carry_out(struct relay *r, const struct act *act)
@@ -115,16 +113,13 @@ void relay_act(struct relay *r)
     atomic_store_explicit(&r->allocations, turn_count(r->turn), memory_order_relaxed);
 }
 
-/* What the machine ends in bulk: expired, revoked, everything. A list of acts at a time, other work between. */
+/* What the machine ends in bulk: expired, revoked. A list of acts at a time, other work between. */
 static void continue_bulk(struct relay *r)
 {
     relay_clock(r);
     bool more = turn_tick(r->turn, r->acts);
     relay_act(r);
     more |= turn_revoke(r->turn, r->acts);
-    relay_act(r);
-    if (r->ending)
-        more |= turn_end_all(r->turn, r->ending, r->acts);
     relay_act(r);
     if (more)
         loop_later(relay_loop(r), &r->again);
@@ -146,7 +141,6 @@ struct letter {
     struct mail mail;
     const struct policy *policy;
     _Atomic unsigned *done;
-    const char *reason;
 };
 
 static void take_policy(struct mail *m, struct worker *w)
@@ -168,15 +162,6 @@ static void take_drain(struct mail *m, struct worker *w)
     free(container_of(m, struct letter, mail));
 }
 
-static void take_end(struct mail *m, struct worker *w)
-{
-    struct letter *x = container_of(m, struct letter, mail);
-    struct relay *r = w->user;
-    r->ending = x->reason;
-    free(x);
-    continue_bulk(r);
-}
-
 static int post(struct relay *r, struct letter letter)
 {
     struct letter *x = malloc(sizeof *x);
@@ -195,11 +180,6 @@ int relay_post_policy(struct relay *r, const struct policy *policy, _Atomic unsi
 int relay_post_drain(struct relay *r)
 {
     return post(r, (struct letter){.mail.deliver = take_drain});
-}
-
-int relay_post_end(struct relay *r, const char *reason)
-{
-    return post(r, (struct letter){.mail.deliver = take_end, .reason = reason});
 }
 
 /* ---- life ---- */
@@ -243,17 +223,19 @@ int relay_init(struct relay *r, unsigned index, struct relay *all, unsigned all_
 
 void relay_end(struct relay *r, const char *reason)
 {
-    relay_tcp_end_clients(r);
-    relay_udp_end_clients(r);
     relay_clock(r);
-    while (turn_end_all(r->turn, reason, r->acts))
+    while (turn_end_all(r->turn, reason, r->acts)) /* and with them their pairs: what is left ends one by one */
         relay_act(r);
     relay_act(r);
+    relay_tcp_end_clients(r);
+    relay_udp_end_clients(r);
     dgram_flush(r->batch);
 }
 
 void relay_fini(struct relay *r)
 {
+    if (!r->all)
+        return;
     for (size_t i = 0; i < r->listeners_n; i++) {
         relay_udp_close(&r->listeners[i]);
         relay_tcp_close(&r->listeners[i]);

@@ -44,7 +44,6 @@ struct relay {
     struct map assocs;       /* DTLS associations by tuple */
     struct assoc *candidate; /* for the next DTLS client that proves its address */
     struct list clients;     /* stream clients */
-    const char *ending;      /* why everything is being ended, or NULL */
     bool is_acting;
     bool keeps_body; /* the input being processed lies in the datagram arena: it need not be copied to be sent */
     int spare_fd;    /* given up for a moment when descriptors run out */
@@ -63,14 +62,13 @@ int relay_init(struct relay *r, unsigned index, struct relay *all, unsigned all_
                const struct policy *policy, const struct listen_fd *fds, size_t fds_n);
 /* Ends everything in the caller's thread, once the worker has stopped; events are then complete. */
 void relay_end(struct relay *r, const char *reason);
+/* Harmless for one that relay_init has not seen; after its failure, frees what was made. */
 void relay_fini(struct relay *r);
 
 /* Mail from the server's thread. Each mail is freed by the receiver. `done` counts down when the relay has taken the
  * policy over. 0 or ERR_NOMEM. */
 int relay_post_policy(struct relay *r, const struct policy *policy, _Atomic unsigned *done);
 int relay_post_drain(struct relay *r);
-/* Ends all allocations and connections. */
-int relay_post_end(struct relay *r, const char *reason);
 
 /* ---- between the files of the relay ---- */
 
@@ -97,7 +95,6 @@ int relay_udp_listen(struct listener *l, int fd);
 void relay_udp_close(struct listener *l);
 void relay_udp_policy(struct relay *r);
 void relay_udp_to_client(struct relay *r, const struct act *act);
-void relay_udp_trust(struct relay *r, void *link);
 int relay_udp_open(struct relay *r, const struct act *act, void **link);
 void relay_udp_to_peer(struct relay *r, const struct act *act);
 void relay_udp_close_port(struct relay *r, void *link);

@@ -8,9 +8,7 @@
 #include "wire/frame.h"
 
 enum {
-    LISTENER_BUFFER = 4 << 20, /* socket buffers of a listener: all its clients share them */
-    ASSOC_STRANGER_MS = 30000, /* a DTLS association without an allocation may be silent so long */
-    ASSOC_GRACE_MS = 60000,    /* one with an allocation: its longest lifetime and this */
+    ASSOC_SILENCE_MS = 30000, /* a DTLS association without an allocation may be silent so long */
 };
 
 /* A DTLS association with a client. */
@@ -21,8 +19,7 @@ struct assoc {
     struct dtls *dtls;
     struct timer timer; /* handshake retransmission, and the end of silence */
     struct payer payer;
-    uint64_t since_ms, heard_ms;
-    bool is_trusted;
+    uint64_t heard_ms;
 };
 
 int relay_udp_init(struct relay *r)
@@ -66,6 +63,13 @@ static struct flow assoc_flow(struct assoc *a)
     return (struct flow){.tuple = a->tuple, .link = a};
 }
 
+static void assoc_give_back(struct assoc *a)
+{
+    if (a->payer.source)
+        payer_give(&a->payer, LIMIT_CONNECTIONS);
+    payer_release(&a->payer);
+}
+
 static void assoc_close(struct assoc *a, const char *reason)
 {
     struct relay *r = a->listener->relay;
@@ -77,8 +81,7 @@ static void assoc_close(struct assoc *a, const char *reason)
     relay_act(r);
     map_del(&r->assocs, &a->node);
     loop_timer_stop(relay_loop(r), &a->timer);
-    payer_give(&a->payer, LIMIT_CONNECTIONS);
-    payer_release(&a->payer);
+    assoc_give_back(a);
     dtls_free(a->dtls);
     free(a);
 }
@@ -86,9 +89,7 @@ static void assoc_close(struct assoc *a, const char *reason)
 static void assoc_set_timer(struct assoc *a)
 {
     struct relay *r = a->listener->relay;
-    uint64_t silence_ms =
-        a->is_trusted ? (uint64_t)r->policy->turn.lifetime_max_s * 1000 + ASSOC_GRACE_MS : (uint64_t)ASSOC_STRANGER_MS;
-    uint64_t at = a->heard_ms + silence_ms;
+    uint64_t at = a->heard_ms + ASSOC_SILENCE_MS;
     int64_t handshake_ms = dtls_deadline(a->dtls);
     if (handshake_ms >= 0 && relay_loop(r)->now_ms + (uint64_t)handshake_ms < at)
         at = relay_loop(r)->now_ms + (uint64_t)handshake_ms;
@@ -99,12 +100,12 @@ static void assoc_on_timer(struct timer *t)
 {
     struct assoc *a = container_of(t, struct assoc, timer);
     struct relay *r = a->listener->relay;
-    bool has_allocation = a->is_trusted && turn_has_allocation(r->turn, &(struct flow){.tuple = a->tuple});
+    bool has_allocation = turn_has_allocation(r->turn, &(struct flow){.tuple = a->tuple});
     if (dtls_deadline(a->dtls) >= 0 && dtls_timeout(a->dtls)) {
         assoc_close(a, "handshake timed out");
         return;
     }
-    if (!has_allocation && relay_loop(r)->now_ms >= a->heard_ms + ASSOC_STRANGER_MS) {
+    if (!has_allocation && relay_loop(r)->now_ms >= a->heard_ms + ASSOC_SILENCE_MS) {
         assoc_close(a, "silent without an allocation");
         return;
     }
@@ -127,8 +128,6 @@ static void assoc_receive(void *user, struct span payload)
     from_client(a->listener->relay, &flow, payload);
 }
 
-static const struct dtls_ops assoc_ops = {assoc_send, assoc_receive};
-
 static struct assoc *assoc_find(struct relay *r, const struct tuple *tuple)
 {
     struct map_node *n = map_get(&r->assocs, tuple);
@@ -140,7 +139,7 @@ static void assoc_adopt(struct assoc *a)
 {
     struct relay *r = a->listener->relay;
     r->candidate = NULL;
-    a->since_ms = a->heard_ms = relay_loop(r)->now_ms;
+    a->heard_ms = relay_loop(r)->now_ms;
     timer_init(&a->timer, assoc_on_timer);
     map_put(&r->assocs, &a->node);
     assoc_log(a, EV_CLIENT_CONNECTED, NULL);
@@ -148,8 +147,10 @@ static void assoc_adopt(struct assoc *a)
     relay_act(r);
 }
 
-static bool assoc_is_granted(struct assoc *a)
+/* Before the handshake: what is refused costs no signature. */
+static bool assoc_admit(void *user)
 {
+    struct assoc *a = user;
     struct relay *r = a->listener->relay;
     const char *limit = "out of memory";
     if (payer_hold(&a->payer, r->limiter, span_of(NULL, 0), &a->tuple.client) == 0 &&
@@ -163,6 +164,8 @@ static bool assoc_is_granted(struct assoc *a)
     relay_act(r);
     return false;
 }
+
+static const struct dtls_ops assoc_ops = {assoc_send, assoc_receive, assoc_admit};
 
 static void assoc_try(struct listener *l, const struct tuple *tuple, struct span datagram)
 {
@@ -179,12 +182,10 @@ static void assoc_try(struct listener *l, const struct tuple *tuple, struct span
     if (!limiter_may_answer(r->limiter, &tuple->client, 60, relay_loop(r)->now_ms))
         return;
     a->dtls = dtls_accept(l->dtls, &tuple->client, datagram, &assoc_ops, a);
-    if (!a->dtls)
-        return;
-    if (assoc_is_granted(a))
+    if (a->dtls)
         assoc_adopt(a);
     else
-        dtls_free(a->dtls);
+        assoc_give_back(a);
 }
 
 static void dtls_datagram(struct listener *l, struct tuple tuple, struct span datagram)
@@ -200,13 +201,6 @@ static void dtls_datagram(struct listener *l, struct tuple tuple, struct span da
         assoc_close(a, "closed by the client");
     else if (!dtls_is_ready(a->dtls))
         assoc_set_timer(a);
-}
-
-void relay_udp_trust(struct relay *r, void *link)
-{
-    struct assoc *a = link;
-    a->is_trusted = true;
-    assoc_set_timer(a);
 }
 
 /* ---- listeners ---- */

@@ -206,6 +206,8 @@ struct dtls *dtls_accept(struct dtls_listener *l, const struct addr *client, str
         l->scratch = new_association(l->ctx, ops, user);
     if (!l->scratch || !has_valid_cookie(l->scratch, client, datagram, ops, user))
         return NULL;
+    if (ops->admit && !ops->admit(user))
+        return NULL;
     struct dtls *d = l->scratch;
     l->scratch = NULL;
     if (shake_hands(d) == 0)

@@ -19,6 +19,8 @@ struct dtls_ops {
     void (*send)(void *user, struct span datagram);
     /* A decrypted application datagram; borrowed during the call. The callee may call dtls_send, not dtls_free. */
     void (*receive)(void *user, struct span payload);
+    /* A server's client has proven its address: may its handshake begin? Called once, within dtls_accept. NULL: yes. */
+    bool (*admit)(void *user);
 };
 
 /* Makes a server context answer and check cookies: HMAC-SHA256 of the client's address under 32 random bytes of this
@@ -32,7 +34,7 @@ struct dtls_listener *dtls_listener_new(SSL_CTX *ctx);
 void dtls_listener_free(struct dtls_listener *l);
 /* Stateless look at a datagram from `client` for which no association exists: answers a ClientHello without cookie with
  * HelloVerifyRequest through `ops->send` and returns NULL; with a valid cookie returns a new association that has
- * consumed the datagram and sent its first flight. Anything else: NULL, nothing sent. */
+ * consumed the datagram and sent its first flight. Anything else, or not admitted: NULL, nothing sent. */
 struct dtls *dtls_accept(struct dtls_listener *l, const struct addr *client, struct span datagram,
                          const struct dtls_ops *ops, void *user);
 /* A client association; sends the first flight. NULL on failure. */

@@ -293,6 +293,32 @@ static void no_state_before_the_cookie(void **state)
     hang_up();
 }
 
+static unsigned admissions;
+
+static bool admit_second(void *user)
+{
+    return ++admissions > 1;
+}
+
+/* Who is not admitted costs no handshake, and the listener serves the next one. */
+static void not_admitted_gets_no_handshake(void **state)
+{
+    static const struct dtls_ops picky = {on_send, on_receive, admit_second};
+    struct span hello = first_hello();
+    assert_null(dtls_accept(listener, &here, hello, &picky, &server));
+    assert_int_equal(admissions, 0);
+    assert_int_equal(dtls_input(client.d, take(&to_client)), 0); /* HelloVerifyRequest */
+    hello = take(&to_server);
+    unsigned sent = to_client.sent;
+    assert_null(dtls_accept(listener, &here, hello, &picky, &server));
+    assert_int_equal(admissions, 1);
+    assert_int_equal(to_client.sent, sent);
+    server.d = dtls_accept(listener, &here, hello, &picky, &server);
+    assert_non_null(server.d);
+    assert_true(to_client.sent > sent);
+    hang_up();
+}
+
 /* The cookie of one address is worth nothing at another. */
 static void cookie_belongs_to_an_address(void **state)
 {
@@ -463,6 +489,7 @@ int main(void)
         DTLS_TEST(close_notify_is_noticed),
         DTLS_TEST(unknown_certificate),
         DTLS_TEST(no_state_before_the_cookie),
+        DTLS_TEST(not_admitted_gets_no_handshake),
         DTLS_TEST(cookie_belongs_to_an_address),
         DTLS_TEST(nonsense_is_not_answered),
         DTLS_TEST(forged_datagrams_are_ignored),
