@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -426,7 +427,10 @@ static int open_relays(struct server *s)
 static void make_test_user(struct server *s)
 {
     uint8_t random[16];
-    strcpy(s->test_user, "self-test");
+    char tag[2 * 4 + 1];
+    rand_bytes(random, sizeof random);
+    text_hex(random, 4, tag);
+    snprintf(s->test_user, sizeof s->test_user, "self-test-%s", tag); /* nobody hides from the log under this name */
     rand_bytes(random, sizeof random);
     text_hex(random, sizeof random, s->test_password);
 }
@@ -489,6 +493,7 @@ void server_run(struct server *s)
     for (unsigned i = 0; i < s->relays_n; i++)
         worker_stop(&s->relays[i].worker);
     for (unsigned i = 0; i < s->relays_n; i++) {
+        worker_stop(&s->relays[i].worker); /* what another one has mailed since */
         relay_end(&s->relays[i], "server stopped");
         drain_events(s);
     }
@@ -498,6 +503,8 @@ void server_run(struct server *s)
 
 void server_close(struct server *s)
 {
+    for (unsigned i = 0; s->relays && i < s->relays_n; i++)
+        worker_stop(&s->relays[i].worker); /* they run still when another one could not be started */
     for (unsigned i = 0; s->relays && i < s->relays_n; i++)
         relay_fini(&s->relays[i]);
     free(s->relays);
