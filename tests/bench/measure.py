@@ -29,7 +29,7 @@ class Scale:
     idle: tuple[int, int]
 
 
-FULL = Scale(seconds=2, warm_up_s=0.5, drain_s=10, flows_max=1000, idle=(500, 3000))
+FULL = Scale(seconds=2, warm_up_s=0.5, drain_s=10, flows_max=1000, idle=(2000, 4500))
 QUICK = Scale(seconds=0.3, warm_up_s=0.1, drain_s=5, flows_max=100, idle=(50, 250))
 
 
@@ -54,7 +54,8 @@ def udp(contestant: Contestant, scale: Scale, size: int, burst: int, direction: 
 
 
 def idle(contestant: Contestant, scale: Scale, kind: str) -> dict:
-    """Memory of each session: the slope between two numbers of them, so that what the process needs anyway is out."""
+    """Memory of each session: the slope between two numbers of them, so that what the process needs anyway is out; the
+    first number is large enough that rings and tables of a fixed size have been used once."""
     few, many = scale.idle
     resident = []
     with contextlib.ExitStack() as holders:
