@@ -460,6 +460,8 @@ static void make_all(struct making *m)
     make_certificate(m);
     make_process(m);
     make_lifetimes(m);
+    int err = config_mras_make(m->conf, &m->config->mras, m->why);
+    m->err = err ? err : m->err;
     make_limits(m);
 }
 
@@ -528,6 +530,7 @@ void config_free(struct config *c)
     free(c->cert);
     free(c->key);
     free(c->run_as);
+    config_mras_fini(&c->mras);
     conf_free(c->conf);
     free(c);
 }

@@ -5,6 +5,7 @@
 #ifndef APP_CONFIG_H
 #define APP_CONFIG_H
 
+#include "app/config_mras.h"
 #include "base/addr.h"
 #include "base/text.h"
 
@@ -76,6 +77,7 @@ struct config {
     uint32_t drain_s; /* grace time after SIGTERM */
     bool self_test;
     struct config_limits limits;
+    struct config_mras mras;
 };
 
 /* Defaults, then the file, then the flags. `file` NULL: the one that the flags name with -c, if any. argv[0] is not a

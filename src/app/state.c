@@ -45,7 +45,7 @@ static int make_directory(const char *dir, struct text *why)
 /* A file that we make, or what a crash left of one that was being written. */
 static bool is_ours(const char *name)
 {
-    static const char *const names[] = {STATE_CREDENTIAL, STATE_CERT, STATE_KEY, STATE_USERS};
+    static const char *const names[] = {STATE_CREDENTIAL, STATE_CERT, STATE_KEY, STATE_MRAS, STATE_USERS};
     bool is_temporary = name[0] == '.';
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         size_t n = strlen(names[i]);

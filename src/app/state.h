@@ -2,6 +2,7 @@
  *
  *   credential        NAME:PASSWORD made at the first start, mode 0600
  *   self-signed.crt, self-signed.key   the certificate of a first start
+ *   mras.keys         secrets behind MRAS credentials (app/mras_key), mode 0600
  *   users.db          stored users (store/), with -wal and -shm
  *
  * The directory is Causeway's alone. Started as root, it belongs to the account that the server becomes, and so does
@@ -18,6 +19,7 @@
 #define STATE_CREDENTIAL "credential"
 #define STATE_CERT       "self-signed.crt"
 #define STATE_KEY        "self-signed.key"
+#define STATE_MRAS       "mras.keys"
 #define STATE_USERS      "users.db"
 
 enum { STATE_PASSWORD_SIZE = 26 }; /* characters of a made password: 130 random bits */

@@ -8,11 +8,15 @@
 
 #include "app/command.h"
 #include "app/config.h"
+#include "app/mras_key.h"
 #include "app/password.h"
 #include "app/state.h"
+#include "app/ticket.h"
 #include "app/token.h"
 #include "store/store.h"
 #include "sys/conf.h"
+
+enum { TOKEN_TTL_S = 24 * 3600 };
 
 enum { CONFIG, STATE, REALM, PASSWORD_STDIN, GENERATE, JSON, TTL, SECRET_FILE, FLAGS };
 
@@ -23,14 +27,15 @@ static const struct conf_option flags[FLAGS] = {
     [REALM] = {.name = "realm", .type = CONF_TEXT, .value = "REALM", .help = "realm of the server"},
     [PASSWORD_STDIN] = {.name = "password-stdin", .type = CONF_BOOL, .help = "add: read it from standard input"},
     [GENERATE] = {.name = "generate", .type = CONF_BOOL, .help = "add: make a password and print it"},
-    [JSON] = {.name = "json", .type = CONF_BOOL, .help = "list, token: for programs"},
+    [JSON] = {.name = "json", .type = CONF_BOOL, .help = "list, token, mras: for programs"},
     [TTL] = {.name = "ttl",
              .type = CONF_SECONDS,
              .value = "TIME",
-             .fallback = "24h",
+             .fallback_help = "24h; mras: mras-lifetime",
+             .example = "24h",
              .min = 1,
              .max = (uint64_t)10 * 365 * 86400,
-             .help = "token: how long it is good"},
+             .help = "token, mras: how long it is good"},
     [SECRET_FILE] = {.name = "secret-file",
                      .type = CONF_TEXT,
                      .value = "FILE",
@@ -210,7 +215,7 @@ static int token(struct call *c)
     struct text t = text_of(out, sizeof out);
     struct token_ask ask = {.name = c->name,
                             .secret_file = conf_text(c->conf, SECRET_FILE),
-                            .ttl_s = conf_number(c->conf, TTL),
+                            .ttl_s = conf_is_given(c->conf, TTL) ? conf_number(c->conf, TTL) : TOKEN_TTL_S,
                             .now_s = (uint64_t)time(NULL),
                             .is_json = conf_number(c->conf, JSON)};
     int err = token_make(&ask, c->config, &t, c->why);
@@ -220,6 +225,31 @@ static int token(struct call *c)
         fputs(out, stdout);
     explicit_bzero(out, sizeof out);
     return err == ERR_NONE ? EXIT_USAGE : err ? EXIT_REFUSED : EXIT_OK;
+}
+
+/* ---- mras ---- */
+
+static int mras(struct call *c)
+{
+    static struct mras_keys keys;
+    char out[8192];
+    struct text t = text_of(out, sizeof out);
+    struct ticket_ask ask = {.identity = c->name,
+                             .ttl_s = conf_number(c->conf, TTL),
+                             .now_s = (uint64_t)time(NULL),
+                             .is_json = conf_number(c->conf, JSON)};
+    int err = c->config->secrets_n ? 0 : state_open(&c->state, c->config->state, c->config->run_as, c->why);
+    if (!err)
+        err = mras_key_load(&c->state, c->config, true, ask.now_s, &keys, c->why);
+    if (!err)
+        err = ticket_make(&ask, c->config, &keys, &t, c->why);
+    if (err)
+        refused(c);
+    else
+        fputs(out, stdout);
+    explicit_bzero(out, sizeof out);
+    explicit_bzero(&keys, sizeof keys);
+    return err ? EXIT_REFUSED : EXIT_OK;
 }
 
 /* ---- the table ---- */
@@ -238,6 +268,7 @@ static const struct verb {
     {"disable", disable, true, true, 0},
     {"enable", enable, true, true, 0},
     {"token", token, true, false, FLAG(TTL) | FLAG(SECRET_FILE) | FLAG(JSON)},
+    {"mras", mras, true, false, FLAG(TTL) | FLAG(JSON)},
 };
 
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
@@ -328,7 +359,7 @@ static int run_arguments(struct conf *conf, int argc, char **argv, struct text *
     if (conf_flags(conf, argc, argv, why) || conf_settle(conf))
         return usage_error(why);
     if (conf->rest_n == 0) {
-        text_add(why, "a command is missing: add, list, remove, disable, enable or token\n");
+        text_add(why, "a command is missing: add, list, remove, disable, enable, token or mras\n");
         return usage_error(why);
     }
     const struct verb *v = find_verb(conf->rest[0], why);
@@ -366,9 +397,11 @@ void user_usage(struct text *out)
         "       causeway user list [--json]\n"
         "       causeway user remove|disable|enable NAME\n"
         "       causeway user token NAME [--ttl TIME] [--secret-file FILE] [--json]\n"
+        "       causeway user mras IDENTITY [--ttl TIME] [--json]\n"
         "\n"
         "Users are kept in the state directory of the server, as keys and not as passwords. A token is a credential\n"
-        "that ends by itself, made from the shared secret of the configuration; nothing is kept of it.\n"
+        "that ends by itself, made from the shared secret of the configuration; nothing is kept of it. mras makes one\n"
+        "for Microsoft clients (MS-TURN), from the same secret, or without one from a secret in the state directory.\n"
         "\n"
         "Examples:\n"
         "  causeway user add alice                        asks for a password twice\n"

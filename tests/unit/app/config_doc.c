@@ -49,7 +49,8 @@ static void the_sample_can_be_used(void **state)
     char *used = strdup(out_buf), *to = used;
     for (const char *p = out_buf; *p; p++) {
         bool is_name = *p == '#' && (p == out_buf || p[-1] == '\n') && p[1] != ' ';
-        bool is_file = strncmp(p, "#cert", 5) == 0 || strncmp(p, "#key", 4) == 0;
+        bool is_file = strncmp(p, "#cert", 5) == 0 || strncmp(p, "#key", 4) == 0 ||
+                       strncmp(p, "#mras-client-ca", 15) == 0;
         if (!is_name || is_file)
             *to++ = *p;
     }
