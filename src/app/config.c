@@ -40,7 +40,10 @@ static bool has_room(struct making *m, size_t id, const struct conf_value *v, si
 
 /* ---- addresses ---- */
 
-enum { DATAGRAMS = LISTEN_AUTO_UDP | LISTEN_UDP | LISTEN_DTLS, STREAMS = LISTEN_AUTO_TCP | LISTEN_TCP | LISTEN_TLS };
+enum {
+    DATAGRAMS = LISTEN_AUTO_UDP | LISTEN_UDP | LISTEN_DTLS,
+    STREAMS = LISTEN_AUTO_TCP | LISTEN_TCP | LISTEN_TLS | LISTEN_PSEUDOTLS
+};
 
 static bool is_shared(unsigned a, unsigned b)
 {
@@ -67,7 +70,11 @@ static unsigned cut_scheme(const char **text)
     static const struct {
         const char *name;
         unsigned schemes;
-    } known[] = {{"udp", LISTEN_UDP}, {"tcp", LISTEN_TCP}, {"tls", LISTEN_TLS}, {"dtls", LISTEN_DTLS}};
+    } known[] = {{"udp", LISTEN_UDP},
+                 {"tcp", LISTEN_TCP},
+                 {"tls", LISTEN_TLS},
+                 {"dtls", LISTEN_DTLS},
+                 {"pseudotls", LISTEN_PSEUDOTLS}};
     const char *end = strstr(*text, "://");
     if (!end)
         return LISTEN_AUTO_UDP | LISTEN_AUTO_TCP;
@@ -84,7 +91,8 @@ static void make_listen(struct making *m, const struct conf_value *v)
     const char *text = v->text;
     unsigned schemes = cut_scheme(&text);
     if (schemes == 0) {
-        refuse(m, OPT_LISTEN, v, "no such scheme; write udp://, tcp://, tls://, dtls://, or none for all of them");
+        refuse(m, OPT_LISTEN, v,
+               "no such scheme; write udp://, tcp://, tls://, dtls://, pseudotls://, or none for all of them");
         return;
     }
     uint64_t port;
@@ -386,6 +394,17 @@ static void make_lifetimes(struct making *m)
                "longer than lifetime-max (%u s); lower it or raise that", c->lifetime_max_s);
 }
 
+static void make_ms(struct making *m)
+{
+    struct config *c = m->config;
+    const struct conf_value *v = conf_value(m->conf, OPT_MS_ALTERNATE_SERVER, 0);
+    c->is_ms_off = conf_number(m->conf, OPT_MS_TURN) == 1;
+    c->is_ms_only = conf_number(m->conf, OPT_MS_TURN) == 2;
+    c->ms_version = (uint32_t)conf_number(m->conf, OPT_MS_VERSION);
+    if (v && (addr_parse_with_port(v->text, &c->ms_alternate) || !c->ms_alternate.port))
+        refuse(m, OPT_MS_ALTERNATE_SERVER, v, "not an IP address with a port; write 192.0.2.1:3478");
+}
+
 static void make_limits(struct making *m)
 {
     static const struct {
@@ -463,6 +482,7 @@ static void make_all(struct making *m)
     int err = config_mras_make(m->conf, &m->config->mras, m->why);
     m->err = err ? err : m->err;
     make_limits(m);
+    make_ms(m);
 }
 
 static int read_values(struct conf *conf, const char *file, int argc, char **argv, struct text *why)

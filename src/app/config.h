@@ -12,12 +12,13 @@
 enum { CONFIG_LIST_MAX = 64 };
 
 enum listen_scheme {
-    LISTEN_AUTO_UDP = 1, /* UDP, DTLS told apart */
-    LISTEN_AUTO_TCP = 2, /* TCP, TLS told apart */
-    LISTEN_UDP = 4,      /* UDP without DTLS */
-    LISTEN_TCP = 8,      /* TCP without TLS */
-    LISTEN_TLS = 16,     /* TLS only */
-    LISTEN_DTLS = 32,    /* DTLS only */
+    LISTEN_AUTO_UDP = 1,   /* UDP, DTLS told apart */
+    LISTEN_AUTO_TCP = 2,   /* TCP, TLS told apart */
+    LISTEN_UDP = 4,        /* UDP without DTLS */
+    LISTEN_TCP = 8,        /* TCP without TLS */
+    LISTEN_TLS = 16,       /* TLS only */
+    LISTEN_DTLS = 32,      /* DTLS only */
+    LISTEN_PSEUDOTLS = 64, /* TCP, TLS and Microsoft's pseudo-TLS told apart */
 };
 
 /* `local` has a port; 0.0.0.0 and [::] stand for all addresses of their family. */
@@ -74,7 +75,10 @@ struct config {
     bool log_debug;
     char *run_as; /* account to become when started as root, or NULL */
     uint32_t lifetime_default_s, lifetime_max_s, nonce_lifetime_s;
-    uint32_t drain_s; /* grace time after SIGTERM */
+    bool is_ms_off, is_ms_only; /* MS-TURN */
+    uint32_t ms_version;
+    struct addr ms_alternate; /* ADDR_NONE: none */
+    uint32_t drain_s;         /* grace time after SIGTERM */
     bool self_test;
     struct config_limits limits;
     struct config_mras mras;

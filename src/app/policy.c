@@ -162,6 +162,10 @@ static void set_numbers(struct policy *p, const struct config *c)
     p->turn.rules = p->rules;
     p->turn.lifetime_default_s = c->lifetime_default_s;
     p->turn.lifetime_max_s = c->lifetime_max_s;
+    p->turn.is_ms_off = c->is_ms_off;
+    p->turn.is_ms_only = c->is_ms_only;
+    p->turn.ms_version = c->ms_version;
+    p->turn.ms_alternate = c->ms_alternate;
     p->turn.allocation_permissions = (uint32_t)c->limits.allocation_permissions;
     p->turn.allocation_channels = (uint32_t)c->limits.allocation_channels;
     p->turn.allocation_connections = (uint32_t)c->limits.allocation_connections;

@@ -45,6 +45,14 @@ static void to_client(struct relay *r, const struct act *act)
         relay_udp_to_client(r, act);
 }
 
+static void to_peer(struct relay *r, const struct act *act)
+{
+    if (act->relay == TRANSPORT_UDP)
+        relay_udp_to_peer(r, act);
+    else
+        relay_framed_to_peer(r, act);
+}
+
 static void close_port(struct relay *r, const struct act *act)
 {
     if (act->relay == TRANSPORT_UDP)
@@ -63,12 +71,15 @@ static void carry_out(struct relay *r, const struct act *act)
 {
     switch ((enum act_kind)act->kind) {
     case ACT_TO_CLIENT: to_client(r, act); break;
-    case ACT_TO_PEER: relay_udp_to_peer(r, act); break;
+    case ACT_TO_PEER: to_peer(r, act); break;
     case ACT_OPEN_PORT: open_port(r, act); break;
     case ACT_CLOSE_PORT: close_port(r, act); break;
     case ACT_DIAL: relay_peer_dial(r, act); break;
     case ACT_DROP_PEER: relay_peer_drop(r, act->link, act->abort); break;
     case ACT_PAIR: relay_peer_pair(r, act); break;
+    case ACT_JOIN: relay_framed_join(r, act); break;
+    case ACT_FIN_PEER: relay_framed_fin_peer(r, act); break;
+    case ACT_FIN_CLIENT: relay_framed_fin_client(r, act); break;
     case ACT_STOP_PAIR: relay_peer_stop(r, act->link); break;
     case ACT_HAND: relay_tcp_hand(r, act->flow.link, act->worker); break;
     case ACT_TRUST_CLIENT: trust(r, act); break;
@@ -200,6 +211,7 @@ int relay_init(struct relay *r, unsigned index, struct relay *all, unsigned all_
     r->all_n = all_n;
     r->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     list_init(&r->clients);
+    list_init(&r->lingering);
     timer_init(&r->tick, on_tick);
     later_init(&r->again, on_again);
     if (worker_init(&r->worker, index, r))
@@ -229,6 +241,7 @@ void relay_end(struct relay *r, const char *reason)
     relay_act(r);
     relay_tcp_end_clients(r);
     relay_udp_end_clients(r);
+    relay_framed_end(r);
     dgram_flush(r->batch);
 }
 

@@ -44,6 +44,7 @@ struct relay {
     struct map assocs;       /* DTLS associations by tuple */
     struct assoc *candidate; /* for the next DTLS client that proves its address */
     struct list clients;     /* stream clients */
+    struct list lingering;   /* peers of MS-TURN that were dropped with bytes unsent */
     bool is_acting;
     bool keeps_body; /* the input being processed lies in the datagram arena: it need not be copied to be sent */
     int spare_fd;    /* given up for a moment when descriptors run out */
@@ -120,5 +121,12 @@ void relay_peer_dial(struct relay *r, const struct act *act);
 void relay_peer_drop(struct relay *r, void *link, bool abort);
 void relay_peer_pair(struct relay *r, const struct act *act);
 void relay_peer_stop(struct relay *r, void *link);
+
+/* relay_framed.c */
+void relay_framed_join(struct relay *r, const struct act *act);
+void relay_framed_to_peer(struct relay *r, const struct act *act);
+void relay_framed_fin_peer(struct relay *r, const struct act *act);
+void relay_framed_fin_client(struct relay *r, const struct act *act);
+void relay_framed_end(struct relay *r);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "app/relay.h"
+#include "app/relay_stream.h"
 #include "sys/sock.h"
 
 enum { BACKLOG = 128 };
@@ -16,22 +16,11 @@ struct tcp_port {
     struct later gone;
 };
 
-/* A connection with a peer: being dialled, waiting unread for its bind, or paired with a client's data connection. */
-struct peer_conn {
-    struct conn conn;
-    struct source dial; /* until it is connected */
-    struct relay *relay;
-    uint64_t handle; /* of the machine's peer */
-    struct later gone;
-    struct pump *pump;
-    struct client *client;
-    const struct payer *payer;
-    const char *stopped; /* the pump was stopped by us */
-};
-
 static void peer_free_later(struct later *l)
 {
-    free(container_of(l, struct peer_conn, gone));
+    struct peer_conn *x = container_of(l, struct peer_conn, gone);
+    relay_framed_free(x);
+    free(x);
 }
 
 static struct peer_conn *peer_conn_new(struct relay *r, uint64_t handle)
@@ -93,7 +82,7 @@ static void take_peer(struct source *s, int fd, const struct addr *from)
     } else if (peer_wait(x, fd)) {
         turn_peer_lost(r->turn, x->handle, r->acts);
         conn_abort(&x->conn);
-        free(x);
+        loop_later(relay_loop(r), &x->gone); /* the machine's acts may still name it */
     }
     relay_act(r);
 }
@@ -172,6 +161,10 @@ void relay_peer_dial(struct relay *r, const struct act *act)
         turn_dialed(r->turn, act->handle, ERR_NOMEM, "out of memory", NULL, r->acts);
         return;
     }
+    if (act->body.n && relay_framed_early(x, act->body)) {
+        turn_dialed(r->turn, act->handle, ERR_NOMEM, "out of memory", x, r->acts);
+        return;
+    }
     x->dial = (struct source){sock_dial(&act->from, &act->addr, true), on_dialed};
     if (x->dial.fd < 0 || loop_add(relay_loop(r), &x->dial, EPOLLOUT)) {
         turn_dialed(r->turn, act->handle, ERR_SYS, strerror(errno), x, r->acts);
@@ -185,6 +178,10 @@ void relay_peer_drop(struct relay *r, void *link, bool abort)
     struct peer_conn *x = link;
     if (!x)
         return;
+    if (x->is_joined) {
+        relay_framed_drop(x, abort);
+        return;
+    }
     if (x->dial.fd >= 0) {
         loop_del(relay_loop(r), &x->dial);
         close(x->dial.fd);

@@ -5,35 +5,16 @@
 #include <unistd.h>
 
 #include "app/config.h"
-#include "app/relay.h"
+#include "app/relay_stream.h"
 #include "sys/sock.h"
-#include "wire/frame.h"
 
 enum {
-    STRANGER_IN_MAX = 2048,      /* longest message of a connection that has not authenticated (checklist S40) */
-    STRANGER_OUT_MAX = 4096,     /* unsent answers kept for one that does not read them */
-    CLIENT_OUT_MAX = 256 * 1024, /* unsent bytes kept for a slow client; datagrams beyond are dropped (S47) */
-    STRANGER_FIRST_MS = 10000,   /* to the first complete message, TLS handshake included (S40, S41) */
-    STRANGER_NEXT_MS = 30000,    /* between messages without an allocation */
-    TRUSTED_CHECK_MS = 60000,    /* how often a control connection is asked for its allocation */
+    STRANGER_IN_MAX = 2048,    /* longest message of a connection that has not authenticated (checklist S40) */
+    STRANGER_OUT_MAX = 4096,   /* unsent answers kept for one that does not read them */
+    STRANGER_FIRST_MS = 10000, /* to the first complete message, TLS handshake included (S40, S41) */
+    STRANGER_NEXT_MS = 30000,  /* between messages without an allocation */
+    TRUSTED_CHECK_MS = 60000,  /* how often a control connection is asked for its allocation */
     ACCEPTS_PER_TURN = 64,
-};
-
-struct client {
-    struct conn conn;
-    struct relay *relay;
-    struct listener *listener;
-    struct list link;
-    struct flow flow;
-    struct payer payer;
-    struct timer timer;
-    struct mail mail; /* to another worker */
-    struct later gone;
-    uint64_t since_ms;
-    size_t consumed; /* of the input being processed, up to the message in hand */
-    size_t in_hand;  /* size of that message */
-    int16_t hand_to; /* worker that owns the connection id; -1: none */
-    bool is_trusted, is_given;
 };
 
 static void client_free_later(struct later *l)
@@ -56,13 +37,14 @@ static void client_log(struct client *c, enum ev_kind kind, const char *reason)
 void relay_tcp_forget(struct client *c)
 {
     loop_timer_stop(relay_loop(c->relay), &c->timer);
+    relay_framed_fini(c);
     list_del(&c->link);
     payer_give(&c->payer, LIMIT_CONNECTIONS);
     payer_release(&c->payer);
     loop_later(relay_loop(c->relay), &c->gone);
 }
 
-static void client_close(struct client *c, const char *reason)
+void relay_tcp_close_client(struct client *c, const char *reason)
 {
     struct relay *r = c->relay;
     relay_clock(r);
@@ -81,8 +63,8 @@ static void client_set_timer(struct client *c, uint64_t ms)
 static void client_on_timer(struct timer *t)
 {
     struct client *c = container_of(t, struct client, timer);
-    if (!c->is_trusted) {
-        client_close(c, "silent without an allocation");
+    if (!c->is_trusted || c->conn.failed) {
+        relay_tcp_close_client(c, c->ending ? c->ending : "silent without an allocation");
         return;
     }
     c->is_trusted = turn_has_allocation(c->relay->turn, &c->flow);
@@ -91,18 +73,40 @@ static void client_on_timer(struct timer *t)
 
 /* ---- reading ---- */
 
+static int take_stun(struct client *c, const struct frame *f)
+{
+    if (f->kind != FRAME_CHANNEL)
+        return turn_message(c->relay->turn, &c->flow, f->body, c->relay->acts);
+    turn_channel_data(c->relay->turn, &c->flow, f->channel, f->body, c->relay->acts);
+    return 0;
+}
+
+static bool takes_all(struct client *c, size_t size)
+{
+    return true;
+}
+
+static bool closes(struct client *c)
+{
+    return false;
+}
+
+const struct framing FRAMING_STUN = {
+    .next = frame_next_stun,
+    .may_take = takes_all,
+    .take = take_stun,
+    .fin = closes,
+    .otherwise = "neither STUN nor ChannelData",
+};
+
 /* 0, or ERR_BAD: the stream carries something else. */
 static int one_frame(struct client *c, const struct frame *f)
 {
     struct relay *r = c->relay;
-    int err = 0;
     c->in_hand = f->size;
     r->keeps_body = false;
     relay_clock(r);
-    if (f->kind == FRAME_CHANNEL)
-        turn_channel_data(r->turn, &c->flow, f->channel, f->body, r->acts);
-    else
-        err = turn_message(r->turn, &c->flow, f->body, r->acts);
+    int err = c->framing->take(c, f);
     if (!err && !c->is_trusted)
         client_set_timer(c, STRANGER_NEXT_MS);
     relay_act(r);
@@ -123,15 +127,16 @@ static size_t client_bytes(struct conn *conn, struct span in)
     c->consumed = 0;
     for (;;) {
         struct frame f = {0};
-        int err = frame_next_stun(span_skip(in, c->consumed), &f);
+        int err = c->framing->next(span_skip(in, c->consumed), &f);
         if (err == ERR_BAD || (err == 0 && is_too_long(c, &f)) || (err == ERR_SHORT && is_too_long(c, &f))) {
-            client_close(c, err == ERR_BAD ? "neither STUN nor ChannelData" : "message too long before authentication");
+            relay_tcp_close_client(c,
+                                   err == ERR_BAD ? c->framing->otherwise : "message too long before authentication");
             return in.n;
         }
-        if (err)
+        if (err || c->is_held || !c->framing->may_take(c, f.size))
             return c->consumed;
         if (one_frame(c, &f)) {
-            client_close(c, "not a STUN message");
+            relay_tcp_close_client(c, "not a STUN message");
             return in.n;
         }
         if (!conn_is_open(conn) || c->is_given)
@@ -147,6 +152,8 @@ static size_t client_bytes(struct conn *conn, struct span in)
 static void client_ended(struct conn *conn, enum conn_end why)
 {
     struct client *c = container_of(conn, struct client, conn);
+    if (why == CONN_END_EOF && c->framing->fin(c))
+        return;
     char buf[160];
     struct text reason = text_of(buf, sizeof buf);
     text_add(&reason, conn_end_name(why));
@@ -154,22 +161,35 @@ static void client_ended(struct conn *conn, enum conn_end why)
         text_add(&reason, ": ");
         tls_error(&reason);
     }
-    client_close(c, buf);
+    relay_tcp_close_client(c, buf);
 }
 
 /* ---- accepting ---- */
 
 static bool wants_plain(const struct listener *l)
 {
-    return l->schemes & (LISTEN_AUTO_TCP | LISTEN_TCP);
+    return l->schemes & (LISTEN_AUTO_TCP | LISTEN_TCP | LISTEN_PSEUDOTLS);
 }
 
 static enum conn_sniff start_tls(struct client *c)
 {
     c->flow.tuple.transport = TRANSPORT_TLS;
     if (!c->relay->policy->tls || conn_start_tls(&c->conn, c->relay->policy->tls))
-        client_close(c, "TLS is not available");
+        relay_tcp_close_client(c, "TLS is not available");
     return CONN_SNIFF_TAKEN;
+}
+
+/* What is spoken in clear here, or NULL. */
+static const struct framing *framing_of(const struct client *c, enum speech_kind kind)
+{
+    const struct turn_policy *p = &c->relay->policy->turn;
+    if (kind == SPEECH_STUN && wants_plain(c->listener) && !p->is_ms_only)
+        return &FRAMING_STUN;
+    if (kind == SPEECH_MSTURN && wants_plain(c->listener) && !p->is_ms_off)
+        return &FRAMING_MSTURN;
+    if (kind == SPEECH_PSEUDOTLS && c->listener->schemes & (LISTEN_AUTO_TCP | LISTEN_PSEUDOTLS) && !p->is_ms_off)
+        return &FRAMING_PSEUDOTLS;
+    return NULL;
 }
 
 /* Plain or TLS by the first bytes; anything else is told apart only for the log (checklist S38: closed, nothing
@@ -181,9 +201,11 @@ static enum conn_sniff client_sniff(struct conn *conn, struct span peeked)
     int err = sniff_stream(peeked, &kind);
     if (err == ERR_SHORT)
         return CONN_SNIFF_MORE;
-    if (err == 0 && kind == SPEECH_TLS && c->listener->schemes & (LISTEN_AUTO_TCP | LISTEN_TLS))
+    if (err == 0 && kind == SPEECH_TLS && c->listener->schemes & (LISTEN_AUTO_TCP | LISTEN_TLS | LISTEN_PSEUDOTLS))
         return start_tls(c);
-    if (err == 0 && kind == SPEECH_STUN && wants_plain(c->listener)) {
+    const struct framing *framing = err ? NULL : framing_of(c, kind);
+    if (framing) {
+        c->framing = framing;
         client_log(c, EV_CLIENT_CONNECTED, NULL);
         relay_act(c->relay);
         return CONN_SNIFF_READ;
@@ -191,11 +213,17 @@ static enum conn_sniff client_sniff(struct conn *conn, struct span peeked)
     char buf[64];
     struct text reason = text_of(buf, sizeof buf);
     text_addf(&reason, "speaks %s here", err ? "nothing known" : speech_name(kind));
-    client_close(c, buf);
+    relay_tcp_close_client(c, buf);
     return CONN_SNIFF_TAKEN;
 }
 
-static const struct conn_ops client_ops = {.bytes = client_bytes, .ended = client_ended, .sniff = client_sniff};
+static void client_drained(struct conn *conn)
+{
+    relay_framed_drained(container_of(conn, struct client, conn));
+}
+
+static const struct conn_ops client_ops = {
+    .bytes = client_bytes, .ended = client_ended, .sniff = client_sniff, .drained = client_drained};
 
 static const char *client_grant(struct client *c)
 {
@@ -225,6 +253,7 @@ static void client_new(struct listener *l, int fd, const struct addr *from)
         c->relay = r;
         c->listener = l;
         c->hand_to = -1;
+        c->framing = &FRAMING_STUN;
         c->since_ms = relay_loop(r)->now_ms;
         conn_init(&c->conn, fd, &client_ops, STRANGER_IN_MAX, STRANGER_OUT_MAX);
         c->flow =
@@ -238,11 +267,12 @@ static void client_new(struct listener *l, int fd, const struct addr *from)
         return;
     }
     list_init(&c->link);
+    relay_framed_init(c);
     timer_init(&c->timer, client_on_timer);
     later_init(&c->gone, client_free_later);
     list_add_tail(&r->clients, &c->link);
     if (conn_attach(&c->conn, relay_loop(r)))
-        client_close(c, "out of memory");
+        relay_tcp_close_client(c, "out of memory");
     else
         client_set_timer(c, STRANGER_FIRST_MS);
 }
@@ -316,7 +346,7 @@ static void client_arrive(struct mail *m, struct worker *w)
     list_add_tail(&c->relay->clients, &c->link);
     client_set_timer(c, STRANGER_NEXT_MS);
     if (conn_attach(&c->conn, relay_loop(c->relay)))
-        client_close(c, "out of memory");
+        relay_tcp_close_client(c, "out of memory");
 }
 
 /* The ConnectionBind in hand stays unread: the owner of the connection id reads it again. */
@@ -326,7 +356,7 @@ static void client_mail(struct client *c)
     c->hand_to = -1;
     conn_consume(&c->conn, c->consumed);
     if (conn_detach(&c->conn)) {
-        client_close(c, "out of memory");
+        relay_tcp_close_client(c, "out of memory");
         return;
     }
     loop_timer_stop(relay_loop(c->relay), &c->timer);
@@ -370,6 +400,6 @@ void relay_tcp_end_clients(struct relay *r)
         next = l->next;
         struct client *c = container_of(l, struct client, link);
         if (!c->is_given)
-            client_close(c, "server stopped");
+            relay_tcp_close_client(c, "server stopped");
     }
 }

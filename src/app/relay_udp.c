@@ -37,12 +37,8 @@ void relay_udp_fini(struct relay *r)
 
 static void from_client(struct relay *r, const struct flow *flow, struct span datagram)
 {
-    struct frame f;
     relay_clock(r);
-    if (datagram.n && (datagram.p[0] & 0xc0) == 0)
-        turn_message(r->turn, flow, datagram, r->acts);
-    else if (frame_channel_datagram(datagram, &f) == 0)
-        turn_channel_data(r->turn, flow, f.channel, f.body, r->acts);
+    turn_datagram(r->turn, flow, datagram, r->acts);
     relay_act(r);
 }
 
@@ -211,7 +207,7 @@ static void on_client_datagram(struct dgram *d, const struct dgram_in *in)
     struct flow flow = {.tuple = {.client = in->from, .server = in->to, .transport = TRANSPORT_UDP}, .link = l};
     if (!in->from.port)
         return;
-    if (sniff_datagram(in->bytes) == SPEECH_DTLS) {
+    if (sniff_datagram(in->bytes) == SPEECH_DTLS && !turn_takes_all(l->relay->turn, &flow)) {
         if (l->schemes & (LISTEN_AUTO_UDP | LISTEN_DTLS))
             dtls_datagram(l, flow.tuple, in->bytes);
     } else if (l->schemes & (LISTEN_AUTO_UDP | LISTEN_UDP)) {

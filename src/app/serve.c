@@ -22,11 +22,11 @@ static void say_listener(const struct listen_fd *l, const char *remark)
 {
     if (l->is_udp && l->schemes & (LISTEN_AUTO_UDP | LISTEN_UDP))
         say_uri("turn", &l->local, "udp", "");
-    if (!l->is_udp && l->schemes & (LISTEN_AUTO_TCP | LISTEN_TCP))
+    if (!l->is_udp && l->schemes & (LISTEN_AUTO_TCP | LISTEN_TCP | LISTEN_PSEUDOTLS))
         say_uri("turn", &l->local, "tcp", "");
     if (l->is_udp && l->schemes & (LISTEN_AUTO_UDP | LISTEN_DTLS))
         say_uri("turns", &l->local, "udp", remark);
-    if (!l->is_udp && l->schemes & (LISTEN_AUTO_TCP | LISTEN_TLS))
+    if (!l->is_udp && l->schemes & (LISTEN_AUTO_TCP | LISTEN_TLS | LISTEN_PSEUDOTLS))
         say_uri("turns", &l->local, "tcp", remark);
 }
 
@@ -73,8 +73,8 @@ struct self_test {
 /* The listener to test: plain TCP proves most, then TLS, then UDP. */
 static const struct listen_fd *testable(const struct server *s)
 {
-    static const unsigned order[] = {LISTEN_AUTO_TCP | LISTEN_TCP, LISTEN_TLS, LISTEN_AUTO_UDP | LISTEN_UDP,
-                                     LISTEN_DTLS};
+    static const unsigned order[] = {LISTEN_AUTO_TCP | LISTEN_TCP | LISTEN_PSEUDOTLS, LISTEN_TLS,
+                                     LISTEN_AUTO_UDP | LISTEN_UDP, LISTEN_DTLS};
     for (size_t k = 0; k < sizeof order / sizeof *order; k++)
         for (size_t i = 0; i < s->fds_n; i++)
             if (s->fds[i].schemes & order[k])
@@ -132,7 +132,7 @@ static void start_self_test(struct self_test *t, const struct server *s)
 {
     const struct listen_fd *l = testable(s);
     pthread_t thread;
-    if (!s->config->self_test || !l)
+    if (!s->config->self_test || s->config->is_ms_only || !l)
         return;
     aim(t, s, l);
     if (pthread_create(&thread, NULL, run_self_test, t) == 0)

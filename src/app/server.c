@@ -81,7 +81,7 @@ static const struct config_listen everywhere[] = {
     {{.family = ADDR_V4, .port = 3478}, LISTEN_AUTO_UDP | LISTEN_AUTO_TCP},
     {{.family = ADDR_V6, .port = 3478}, LISTEN_AUTO_UDP | LISTEN_AUTO_TCP}};
 static const unsigned udp_schemes = LISTEN_AUTO_UDP | LISTEN_UDP | LISTEN_DTLS;
-static const unsigned tcp_schemes = LISTEN_AUTO_TCP | LISTEN_TCP | LISTEN_TLS;
+static const unsigned tcp_schemes = LISTEN_AUTO_TCP | LISTEN_TCP | LISTEN_TLS | LISTEN_PSEUDOTLS;
 
 struct addr server_reached_at(const struct addr *local)
 {

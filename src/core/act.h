@@ -33,17 +33,23 @@ struct flow {
 };
 
 enum act_kind {
-    ACT_TO_CLIENT,  /* flow, head + body: one message (or ChannelData, padded in a stream) to the client */
-    ACT_TO_PEER,    /* link = datagram port, addr = peer, body; df */
+    ACT_TO_CLIENT, /* flow, head + body: one message (or ChannelData, padded in a stream) to the client */
+    ACT_TO_PEER, /* relay UDP: link = datagram port, addr = peer, body; df. relay TCP: link = joined peer connection, or
+                    the dial in progress, body: bytes of the stream, none of which may be lost */
     ACT_OPEN_PORT,  /* handle = port, addr = local address to bind, relay: answer with turn_port_opened */
     ACT_CLOSE_PORT, /* link = port */
-    ACT_DIAL,       /* handle = peer, addr = peer's address, from = local relayed address: answer with turn_dialed */
-    ACT_DROP_PEER,  /* link = peer connection that is not bound (or a dial in progress): close; `abort`: with a reset */
+    ACT_DIAL,      /* handle = peer, addr = peer's address, from = local relayed address, body: bytes to send once it is
+                      joined: answer with turn_dialed */
+    ACT_DROP_PEER, /* link = peer connection that is not bound (or a dial in progress): close; `abort`: with a reset */
     ACT_PAIR, /* flow.link = client's data connection, link = peer connection, handle = peer, payer: pump; answer with
                  turn_pair_ended when done */
-    ACT_STOP_PAIR, /* link = bound peer connection: stop the pump */
-    ACT_HAND,      /* flow.link = client connection, worker: it belongs there, with the message that is being processed
-                      unread */
+    ACT_STOP_PAIR,  /* link = bound peer connection: stop the pump */
+    ACT_HAND,       /* flow.link = client connection, worker: it belongs there, with the message that is being processed
+                       unread */
+    ACT_JOIN,       /* link = peer connection, handle = peer, flow.link = client connection, payer: read it and tell
+                       turn_peer_bytes, write what ACT_TO_PEER brings; turn_peer_ended when it ends */
+    ACT_FIN_PEER,   /* link = joined peer connection: no more bytes will come for it */
+    ACT_FIN_CLIENT, /* flow.link: no more bytes will come for it; `abort`: nor can it send any more */
     ACT_TRUST_CLIENT, /* flow.link: it has proven itself (authenticated allocation): lift the limits for strangers */
 };
 
@@ -53,7 +59,7 @@ struct act {
     uint8_t kind;  /* enum act_kind */
     uint8_t relay; /* enum transport of the relayed side: TRANSPORT_UDP or TRANSPORT_TCP */
     bool df;       /* ACT_TO_PEER: don't fragment */
-    bool abort;    /* ACT_DROP_PEER: reset instead of FIN */
+    bool abort;    /* ACT_DROP_PEER: reset instead of FIN; ACT_FIN_CLIENT */
     uint8_t pad;   /* ACT_TO_CLIENT: zero bytes behind the body, 0..3 (ChannelData in a stream) */
     uint16_t worker;
     uint64_t handle;

@@ -44,8 +44,8 @@ static int alloc_register(struct turn *t, struct alloc *a, const struct cred *cr
     return code;
 }
 
-int alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, uint8_t relay, struct alloc **out,
-              const char **limit)
+int alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, const struct alloc_dialect *dialect,
+              uint8_t relay, struct alloc **out, const char **limit)
 {
     struct alloc *a = pool_new(&t->alloc_pool);
     if (!a)
@@ -57,6 +57,7 @@ int alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, 
         return code;
     }
     a->flow = *flow;
+    a->dialect = dialect;
     a->id = ++t->table.next_id;
     a->session = rand_u64() | 1;
     a->since_ms = t->now_ms;
@@ -106,6 +107,7 @@ static void release(struct turn *t, struct alloc *a)
     payer_give(&a->payer, LIMIT_ALLOCATIONS);
     payer_release(&a->payer);
     digest_wipe(&a->key, sizeof a->key);
+    pool_free(&t->ms_pool, a->ms);
     pool_free(&t->alloc_pool, a);
     t->count--;
 }
@@ -121,6 +123,7 @@ void alloc_discard(struct turn *t, struct alloc *a, struct acts *acts)
 
 void alloc_drop_peer(struct turn *t, struct peer *x, bool abort, struct acts *acts)
 {
+    alloc_of(x->port)->dialect->dropping(t, x, acts);
     struct act *act = acts_add(acts, ACT_DROP_PEER);
     act->link = x->link;
     act->handle = peer_handle(&t->table, x);

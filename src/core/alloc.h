@@ -12,14 +12,35 @@
 enum { PORT_V4, PORT_V6, PORTS };
 enum { ALLOC_PEERS_CAP = 128 }; /* peer connections of an allocation, whatever the configuration says: see core/act.c */
 
+struct ms_alloc;
+
+/* What peers do, in the words of the allocation's dialect. */
+struct alloc_dialect {
+    void (*datagram)(struct turn *t, struct port *p, const struct addr *from, struct span payload, struct acts *acts);
+    void (*icmp)(struct turn *t, struct port *p, const struct addr *peer, const struct stun_icmp *icmp,
+                 struct acts *acts);
+    /* A peer has connected: waiting or joined, or NULL: refused and logged. */
+    struct peer *(*accepted)(struct turn *t, struct port *p, const struct addr *from, void *link, struct acts *acts);
+    /* A dial has ended well (the peer is in state DIALING)... */
+    void (*peer_connected)(struct turn *t, struct peer *x, struct acts *acts);
+    /* ...or not: told to the client, where the dialect can. */
+    void (*dial_failed)(const struct peer *x, int code, struct acts *acts);
+    /* A peer is about to be forgotten: logged, and told where it matters. */
+    void (*dropping)(struct turn *t, struct peer *x, struct acts *acts);
+    const char *waits_for; /* the rule by which a waiting peer is dropped in the end */
+};
+extern const struct alloc_dialect ALLOC_RFC, ALLOC_MSTURN;
+
 struct alloc {
     struct map_node by_tuple;
     struct tuple tuple;
     struct list link;
     struct deadline deadline;
     struct flow flow;
-    uint32_t id;      /* number space of its channels */
-    uint64_t session; /* for events */
+    const struct alloc_dialect *dialect;
+    struct ms_alloc *ms; /* MS-TURN's own, NULL otherwise */
+    uint32_t id;         /* number space of its channels */
+    uint64_t session;    /* for events */
     uint64_t since_ms;
     uint32_t lifetime_s; /* as last granted */
     uint8_t relay;       /* TRANSPORT_UDP or TRANSPORT_TCP */
@@ -43,7 +64,7 @@ struct turn {
     struct port_table table;
     struct map allocs; /* by 5-tuple */
     struct list all;   /* every allocation, the ending ones too */
-    struct pool alloc_pool;
+    struct pool alloc_pool, ms_pool;
     uint64_t now_ms, wall_s;
     unsigned workers;
     size_t count;
@@ -57,8 +78,8 @@ struct turn {
 bool alloc_is_owner(const struct alloc *a, const struct cred *cred);
 struct alloc *alloc_find(const struct turn *t, const struct tuple *tuple);
 /* A new allocation without ports, in the books of its payer. 0, or 486 or 508 with the limit that refused. */
-int alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, uint8_t relay, struct alloc **out,
-              const char **limit);
+int alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, const struct alloc_dialect *dialect,
+              uint8_t relay, struct alloc **out, const char **limit);
 /* Sets the lifetime of both ports (`family` ADDR_NONE) or of one, from now. */
 void alloc_set_lifetime(struct turn *t, struct alloc *a, uint8_t family, uint32_t lifetime_s);
 /* Begins to end it: no longer found by its 5-tuple; waiting peers are dropped, bound ones stopped; freed, with its

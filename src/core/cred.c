@@ -41,6 +41,7 @@ struct cred_table {
     size_t realm_n;
     struct map by_name, by_hash;
     struct secret *secrets;
+    const struct mras_keys *mras;
     struct cred_keys dummy;
 };
 
@@ -89,6 +90,11 @@ void cred_table_free(struct cred_table *t)
     free(t);
 }
 
+void cred_table_set_mras(struct cred_table *t, const struct mras_keys *keys)
+{
+    t->mras = keys;
+}
+
 struct span cred_table_realm(const struct cred_table *t)
 {
     return span_of(t->realm, t->realm_n);
@@ -96,7 +102,7 @@ struct span cred_table_realm(const struct cred_table *t)
 
 bool cred_table_is_empty(const struct cred_table *t)
 {
-    return t->by_name.count == 0 && !t->secrets;
+    return t->by_name.count == 0 && !t->secrets && !(t->mras && t->mras->n);
 }
 
 static struct user *user_by_name(const struct cred_table *t, struct span name)
@@ -309,7 +315,7 @@ static bool is_verified_token(const struct cred_table *t, struct span user, cons
 static void user_set(struct cred *out, struct span name)
 {
     out->account_at = 0;
-    out->user_n = name.n;
+    out->user_n = out->account_n = name.n;
     if (name.n)
         memcpy(out->user, name.p, name.n);
     out->user[name.n] = 0;
@@ -320,11 +326,12 @@ static void account_set(struct cred *out)
 {
     const char *colon = strchr(out->user, ':');
     out->account_at = colon && colon[1] ? (size_t)(colon - out->user) + 1 : 0;
+    out->account_n = out->user_n - out->account_at;
 }
 
 struct span cred_account(const struct cred *c)
 {
-    return span_skip(span_of(c->user, c->user_n), c->account_at);
+    return span_take(span_skip(span_of(c->user, c->user_n), c->account_at), c->account_n);
 }
 
 int cred_judge(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,
@@ -364,6 +371,106 @@ int cred_judge(const struct cred_table *t, const struct nonce_key *k, const stru
         return *why = "not a token of the shared secret", 401;
     account_set(out);
     return 0;
+}
+
+/* ---- MS-TURN ---- */
+
+/* What a client of MS-TURN sent. */
+struct ms_claim {
+    struct span name, realm, nonce;
+    bool is_sha256;
+};
+
+static bool ms_holds(const struct ms_claim *c, const struct stun_msg *m, const struct stun_key *key, struct cred *out)
+{
+    enum integrity_rule held;
+    out->key = *key;
+    out->rule = c->is_sha256 ? INTEGRITY_MS_SHA256 : INTEGRITY_FULL_PAD64;
+    return stun_verify(m, &out->key, out->rule, &held) == 0;
+}
+
+static bool ms_password_holds(const struct ms_claim *c, const struct stun_msg *m, struct span password,
+                              struct cred *out)
+{
+    struct stun_key key;
+    int err = c->is_sha256 ? stun_key_ms_sha256(&key, c->name, c->realm, c->nonce, password)
+                           : stun_key_md5(&key, c->name, c->realm, password);
+    return !err && ms_holds(c, m, &key, out);
+}
+
+static bool ms_token_holds(const struct cred_table *t, const struct ms_claim *c, const struct stun_msg *m,
+                           struct cred *out)
+{
+    bool held = false;
+    for (const struct secret *s = t->secrets; s && !held; s = s->next) {
+        char password[TOKEN_PASSWORD_MAX];
+        held = token_password(span_of(s->bytes, s->n), c->name, password) == 0 &&
+               ms_password_holds(c, m, span_str(password), out);
+    }
+    return held;
+}
+
+/* An MRAS username proves itself; its password is computed from it (microsoft.md C.3). */
+static int ms_ticket_judge(const struct cred_table *t, const struct ms_claim *c, const struct stun_msg *m,
+                           uint64_t wall_s, struct cred *out, const char **why)
+{
+    struct mras_ticket ticket;
+    if (mras_password(t->mras, c->name, &ticket))
+        return *why = "not an MRAS username of ours", 436;
+    if (ticket.expires_s <= wall_s)
+        return *why = "MRAS credentials expired", 436;
+    bool held = ms_password_holds(c, m, span_of(ticket.password, sizeof ticket.password), out);
+    digest_wipe(&ticket, sizeof ticket);
+    out->account_at = MRAS_USERNAME_SIZE - SHA1_SIZE - MRAS_CLIENT_SIZE;
+    out->account_n = MRAS_CLIENT_SIZE;
+    return held ? 0 : (*why = "wrong password", 431);
+}
+
+/* The name is a user, else a token, else an MRAS username. An unknown one is refused like a wrong password. */
+static int ms_judge_name(const struct cred_table *t, const struct ms_claim *c, const struct stun_msg *m,
+                         uint64_t wall_s, struct cred *out, const char **why)
+{
+    const struct user *u = user_by_name(t, c->name);
+    struct stun_key key = {.n = MD5_SIZE};
+    memcpy(key.bytes, u ? u->keys.md5 : t->dummy.md5, MD5_SIZE);
+    bool held = ms_holds(c, m, &key, out);
+    if (u && c->is_sha256)
+        return *why = "SHA-256 needs the password, and only keys of this user are kept (ms-version 2)", 431;
+    if (u)
+        return held ? 0 : (*why = "wrong password", 431);
+    if (t->secrets && token_expiry(c->name)) {
+        if (token_expiry(c->name) <= wall_s)
+            return *why = "token expired", 436;
+        if (!ms_token_holds(t, c, m, out))
+            return *why = "not a token of the shared secret", 431;
+        account_set(out);
+        return 0;
+    }
+    if (t->mras && c->name.n == MRAS_USERNAME_SIZE)
+        return ms_ticket_judge(t, c, m, wall_s, out, why);
+    return *why = "unknown user", 431;
+}
+
+int cred_judge_ms(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,
+                  uint64_t wall_s, uint32_t version, const struct stun_msg *m, struct cred *out, const char **why)
+{
+    struct ms_claim c = {.is_sha256 = version >= 3};
+    if (!stun_has(m, AT_MESSAGE_INTEGRITY))
+        return *why = "no MESSAGE-INTEGRITY", 401;
+    if (stun_get_bytes(m, AT_REALM, &c.realm))
+        return *why = "no REALM", 434;
+    if (stun_get_bytes(m, AT_NONCE, &c.nonce))
+        return *why = "no NONCE", 435;
+    if (!nonce_is_fresh(k, t, client, now_ms, c.nonce))
+        return *why = "stale nonce", 438;
+    if (stun_get_bytes(m, AT_USERNAME, &c.name))
+        return *why = "no USERNAME", 432;
+    if (c.name.n > CRED_USER_MAX)
+        return *why = "USERNAME too long", 436;
+    user_set(out, c.name);
+    if (!span_is_equal(c.realm, cred_table_realm(t)))
+        return *why = "foreign realm", 434;
+    return ms_judge_name(t, &c, m, wall_s, out, why);
 }
 
 void cred_challenge(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,

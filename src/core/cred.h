@@ -10,6 +10,7 @@
 
 #include "base/addr.h"
 #include "base/text.h"
+#include "core/mras.h"
 #include "wire/stun.h"
 
 enum { CRED_USER_MAX = 508, CRED_REALM_MAX = 127, NONCE_SIZE = 35 };
@@ -30,6 +31,8 @@ int cred_table_add_keys(struct cred_table *t, struct span user, const struct cre
 /* Adds a shared secret of the TURN REST scheme. With one, the server cannot offer username anonymity: a token's user
  * cannot be found by its hash. */
 int cred_table_add_secret(struct cred_table *t, struct span secret);
+/* The keys of MRAS usernames, for clients of MS-TURN; they belong to the caller and outlive the table. */
+void cred_table_set_mras(struct cred_table *t, const struct mras_keys *keys);
 struct span cred_table_realm(const struct cred_table *t);
 /* No user and no secret: nobody could ever authenticate (checklist S15). */
 bool cred_table_is_empty(const struct cred_table *t);
@@ -57,12 +60,12 @@ bool nonce_is_fresh(const struct nonce_key *k, const struct cred_table *t, const
 
 struct cred {
     char user[CRED_USER_MAX + 1];
-    size_t user_n, account_at;
+    size_t user_n, account_at, account_n;
     struct stun_key key;
     enum integrity_rule rule; /* of the answer: follows from the password algorithm, RFC 8489 s.9.2.4 at its end */
 };
 
-/* Who pays: the user; of a token's name, the part behind its expiry. */
+/* Who pays: the user; of a token's name, the part behind its expiry; of an MRAS username, the client id. */
 struct span cred_account(const struct cred *c);
 
 /* The long-term credential mechanism of a server, RFC 8489 s.9.2.4, in its order but for the nonce, which is judged
@@ -72,6 +75,11 @@ struct span cred_account(const struct cred *c);
  * (cred_challenge), 400 without. */
 int cred_judge(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,
                uint64_t wall_s, const struct stun_msg *m, struct cred *out, const char **why);
+/* The same for an Allocate of MS-TURN, whose checks have their own order and codes (microsoft.md A.5): 401, 431, 432,
+ * 434, 435, 436, 438. `version`: the lower of what both sides announce; from 3 on the integrity is SHA-256, which needs
+ * a password that can be computed: stored users, of whom only keys are kept, have none (A.5.2). */
+int cred_judge_ms(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,
+                  uint64_t wall_s, uint32_t version, const struct stun_msg *m, struct cred *out, const char **why);
 /* Puts REALM, NONCE and PASSWORD-ALGORITHMS into a 401 or 438. */
 void cred_challenge(const struct cred_table *t, const struct nonce_key *k, const struct addr *client, uint64_t now_ms,
                     struct stun_wr *w);

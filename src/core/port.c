@@ -124,7 +124,7 @@ static struct permission *permission_new(struct port_table *t, struct port *p, c
     return x;
 }
 
-int port_permit(struct port_table *t, struct port *p, const struct addr *ip, bool relay_only, uint64_t now_ms)
+int port_permit(struct port_table *t, struct port *p, const struct addr *ip, bool relay_only, uint64_t expires_ms)
 {
     struct permission *x = permission_find(t, p, ip);
     if (!x)
@@ -132,7 +132,7 @@ int port_permit(struct port_table *t, struct port *p, const struct addr *ip, boo
     if (!x)
         return ERR_NOMEM;
     x->relay_only = relay_only;
-    x->expires_ms = now_ms + PERMISSION_MS;
+    x->expires_ms = expires_ms;
     return heap_set(&t->deadlines, &x->deadline.node, x->expires_ms);
 }
 
@@ -302,9 +302,9 @@ struct peer *peer_new(struct port_table *t, struct port *p, const struct addr *a
 void peer_set_state(struct port_table *t, struct peer *x, enum peer_state state, uint64_t now_ms)
 {
     static const uint64_t lasts_ms[] = {
-        [PEER_DIALING] = PEER_DIAL_MS, [PEER_WAITING] = PEER_UNBOUND_MS, [PEER_BOUND] = 0};
+        [PEER_DIALING] = PEER_DIAL_MS, [PEER_WAITING] = PEER_UNBOUND_MS, [PEER_BOUND] = 0, [PEER_JOINED] = 0};
     x->state = (uint8_t)state;
-    if (state == PEER_BOUND)
+    if (state == PEER_BOUND || state == PEER_JOINED)
         x->bound_ms = now_ms;
     /* Moving a node that is in the heap needs no memory. */
     if (lasts_ms[state])

@@ -88,6 +88,7 @@ enum peer_state {
     PEER_DIALING,
     PEER_WAITING, /* for ConnectionBind; nothing is read from it */
     PEER_BOUND,
+    PEER_JOINED, /* MS-TURN: its bytes go through the client's own connection */
 };
 
 /* A TCP connection with a peer (RFC 6062). */
@@ -103,9 +104,11 @@ struct peer {
     struct port *port;
     void *link; /* the caller's connection */
     uint64_t since_ms, bound_ms;
-    struct addr client;    /* of the data connection */
-    uint8_t transport;     /* of the data connection */
-    uint8_t tid[STUN_TID]; /* of the Connect that waits for its answer */
+    uint64_t up_bytes, down_bytes; /* of a joined one; of a dial, up: what waits for it */
+    struct addr client;            /* of the data connection */
+    uint8_t transport;             /* of the data connection */
+    const char *why_ended;         /* a joined one: the peer ended it, and how */
+    uint8_t tid[STUN_TID];         /* of the Connect that waits for its answer */
 };
 
 int port_table_init(struct port_table *t, uint8_t worker); /* 0 or ERR_NOMEM */
@@ -123,8 +126,8 @@ void port_close(struct port *p, struct acts *acts);
  */
 void port_free(struct port_table *t, struct port *p, struct acts *acts);
 
-/* Installs or refreshes a permission. 0 or ERR_NOMEM. */
-int port_permit(struct port_table *t, struct port *p, const struct addr *ip, bool relay_only, uint64_t now_ms);
+/* Installs or refreshes a permission until then (HEAP_NEVER: as long as the port). 0 or ERR_NOMEM. */
+int port_permit(struct port_table *t, struct port *p, const struct addr *ip, bool relay_only, uint64_t expires_ms);
 /* The permission for this IP address, a lapsed one included, or NULL. */
 struct permission *permission_find(const struct port_table *t, const struct port *p, const struct addr *ip);
 /* The live permission for this peer, or NULL. The caller asks relay_only ports of core/port_range. */

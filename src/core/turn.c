@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/msturn.h"
 #include "core/turn_request.h"
 
 struct turn *turn_new(struct turn_shared *shared, const struct turn_policy *policy, unsigned worker, unsigned workers)
@@ -15,6 +16,7 @@ struct turn *turn_new(struct turn_shared *shared, const struct turn_policy *poli
     t->workers = workers;
     list_init(&t->all);
     pool_init(&t->alloc_pool, sizeof(struct alloc));
+    pool_init(&t->ms_pool, sizeof(struct ms_alloc));
     t->opening = calloc(1, sizeof *t->opening);
     if (!t->opening || port_table_init(&t->table, (uint8_t)worker) ||
         map_init(&t->allocs, MAP_KEY_OFFSET(struct alloc, by_tuple, tuple), sizeof(struct tuple))) {
@@ -33,6 +35,7 @@ void turn_free(struct turn *t)
     if (t->allocs.buckets)
         map_fini(&t->allocs);
     pool_fini(&t->alloc_pool);
+    pool_fini(&t->ms_pool);
     port_table_fini(&t->table);
     free(t->opening);
     free(t);
@@ -81,11 +84,11 @@ void turn_send(struct acts *acts, struct stun_wr *w, const struct flow *flow)
 
 /* What a datagram's sender, whose address is not proven, may cost us and others (checklist S27-S29). Wrong passwords
  * count on every transport (S26). */
-static bool may_answer(struct turn *t, const struct request *r, int code, size_t size)
+bool turn_may_answer(struct turn *t, const struct request *r, int code, size_t size)
 {
     bool is_stranger = !r->is_authenticated && !r->a && r->flow.tuple.transport == TRANSPORT_UDP;
-    bool is_guess =
-        code == 401 && (stun_has(r->m, AT_MESSAGE_INTEGRITY) || stun_has(r->m, AT_MESSAGE_INTEGRITY_SHA256));
+    bool is_guess = (code == 401 || code == 431 || code == 436) &&
+                    (stun_has(r->m, AT_MESSAGE_INTEGRITY) || stun_has(r->m, AT_MESSAGE_INTEGRITY_SHA256));
     if (!is_stranger && !is_guess)
         return true;
     return limiter_may_answer(t->shared->limiter, &r->flow.tuple.client, size, t->now_ms);
@@ -97,7 +100,7 @@ static void finish(struct turn *t, struct request *r, int code)
         stun_put_integrity(&r->w, r->cred.rule, &r->cred.key, false);
     if (stun_has(r->m, AT_FINGERPRINT))
         stun_put_fingerprint(&r->w);
-    if (may_answer(t, r, code, wr_len(&r->w.w)))
+    if (turn_may_answer(t, r, code, wr_len(&r->w.w)))
         turn_send(r->acts, &r->w, &r->flow);
 }
 
@@ -108,7 +111,7 @@ static bool is_challenge(const struct request *r, int code)
            (code == 401 && !stun_has(r->m, AT_MESSAGE_INTEGRITY) && !stun_has(r->m, AT_MESSAGE_INTEGRITY_SHA256));
 }
 
-static void log_refusal(struct request *r, int code)
+void turn_log_refusal(struct request *r, int code)
 {
     if (r->is_logged)
         return;
@@ -138,7 +141,7 @@ void turn_answer(struct turn *t, struct request *r, int code)
         finish(t, r, 0);
         return;
     }
-    log_refusal(r, code);
+    turn_log_refusal(r, code);
     turn_begin(r->acts, &r->w, r->m->method, STUN_ERROR, stun_tid(r->m));
     stun_put_error(&r->w, code, r->is_authenticated ? NULL : ""); /* strangers get the smallest answer (S27) */
     if (code == 401 || code == 438)
@@ -238,6 +241,8 @@ static void request(struct turn *t, struct request *r, int parse_err)
 int turn_message(struct turn *t, const struct flow *flow, struct span message, struct acts *acts)
 {
     t->msg.raw.n = 0;
+    if (t->policy->is_ms_only)
+        return ERR_BAD;
     int err = stun_parse(&STUN_RFC, message, &t->msg);
     if (err && t->msg.raw.n == 0)
         return ERR_BAD;
@@ -261,6 +266,44 @@ void turn_client_closed(struct turn *t, const struct flow *flow, struct acts *ac
     struct alloc *a = alloc_find(t, &flow->tuple);
     if (a)
         alloc_end(t, a, "control connection closed", acts);
+}
+
+/* ---- what peers do: told in the dialect of the allocation ---- */
+
+static void no_more_to_say(struct turn *t, struct peer *x, struct acts *acts)
+{
+}
+
+const struct alloc_dialect ALLOC_RFC = {
+    .datagram = turn_datagram_in,
+    .icmp = turn_icmp_in,
+    .accepted = turn_accepted,
+    .peer_connected = turn_connected,
+    .dial_failed = turn_answer_connect,
+    .dropping = no_more_to_say,
+    .waits_for = "RFC 6062 s.5.3: bound within 30 s",
+};
+
+void turn_peer_datagram(struct turn *t, uint64_t port, const struct addr *from, struct span payload, struct acts *acts)
+{
+    struct port *p = port_get(&t->table, port);
+    if (p && !p->is_ending)
+        alloc_of(p)->dialect->datagram(t, p, from, payload, acts);
+}
+
+void turn_peer_icmp(struct turn *t, uint64_t port, const struct addr *peer, const struct stun_icmp *icmp,
+                    struct acts *acts)
+{
+    struct port *p = port_get(&t->table, port);
+    if (p && !p->is_ending)
+        alloc_of(p)->dialect->icmp(t, p, peer, icmp, acts);
+}
+
+uint64_t turn_peer_accepted(struct turn *t, uint64_t port, const struct addr *from, void *link, struct acts *acts)
+{
+    struct port *p = port_get(&t->table, port);
+    struct peer *x = p && !p->is_ending ? alloc_of(p)->dialect->accepted(t, p, from, link, acts) : NULL;
+    return x ? peer_handle(&t->table, x) : 0;
 }
 
 /* ---- time and policy ---- */
@@ -288,7 +331,7 @@ static void expire_peer(struct turn *t, struct peer *x, struct acts *acts)
     ev_addr(e, EVF_PEER, &x->key.addr);
     ev_addr(e, EVF_RELAYED, &x->port->relayed);
     ev_u64(e, EVF_CONNECTION, x->id);
-    ev_str(e, EVF_RULE, "RFC 6062 s.5.3: bound within 30 s");
+    ev_str(e, EVF_RULE, a->dialect->waits_for);
     ev_u64(e, EVF_DURATION, t->now_ms - x->since_ms);
     alloc_drop_peer(t, x, true, acts);
 }
@@ -375,7 +418,7 @@ static void revoke_peers(struct turn *t, struct port *p, struct acts *acts)
             continue;
         log_revoked(alloc_of(p), &x->key.addr, rule, acts);
         if (x->state == PEER_DIALING)
-            turn_answer_connect(x, 403, acts);
+            alloc_of(p)->dialect->dial_failed(x, 403, acts);
         alloc_end_peer(t, x, true, acts);
     }
 }

@@ -1,7 +1,8 @@
 /* The TURN server of one worker as a machine: told what happened (a message, a datagram of a peer, an accepted
  * connection, a moment in time), it appends to a list what is to be done.
  *
- * RFC 8489 (Binding, authentication), RFC 8656 (UDP allocations), RFC 6062 (TCP allocations). No socket, no clock:
+ * RFC 8489 (Binding, authentication), RFC 8656 (UDP allocations), RFC 6062 (TCP allocations), and the same relay in the
+ * words of MS-TURN (core/msturn). No socket, no clock:
  * scenes and fuzzers run it as the server does. Not here: reading and writing, TLS, the pump (sys/, app/relay).
  */
 #ifndef CORE_TURN_H
@@ -31,6 +32,9 @@ struct turn_policy {
     uint32_t lifetime_max_s;     /* 3600 */
     uint32_t allocation_permissions, allocation_channels,
         allocation_connections; /* for each allocation; 0 = no limit */
+    bool is_ms_off, is_ms_only; /* MS-TURN is not spoken; or nothing else is */
+    uint32_t ms_version;        /* announced: 2, or 3 to offer SHA-256 */
+    struct addr ms_alternate;   /* told with 300 when there is no room; ADDR_NONE: 500 instead */
 };
 
 /* What all workers share. */
@@ -39,6 +43,9 @@ struct turn_shared {
     struct port_ranges *ranges;
     struct nonce_key nonces;
 };
+
+/* The largest piece that fits into a Data Indication with an IPv6 address in one frame (microsoft.md A.1.1). */
+enum { TURN_PEER_BYTES_MAX = 0xffff - 20 - 8 - 24 - 4 };
 
 struct turn;
 
@@ -71,6 +78,20 @@ int turn_message(struct turn *t, const struct flow *flow, struct span message, s
 /* ChannelData. Without an allocation or binding it is dropped. */
 void turn_channel_data(struct turn *t, const struct flow *flow, uint16_t channel, struct span payload,
                        struct acts *acts);
+/* One datagram of a client, whatever it is: MS-TURN, data for the active destination, STUN, ChannelData, noise
+ * (microsoft.md A.1.4). */
+void turn_datagram(struct turn *t, const struct flow *flow, struct span datagram, struct acts *acts);
+/* Is every datagram of this 5-tuple for turn_datagram, even one that looks like DTLS? */
+bool turn_takes_all(const struct turn *t, const struct flow *flow);
+/* One message of MS-TURN. As turn_message. */
+int turn_ms_message(struct turn *t, const struct flow *flow, struct span message, struct acts *acts);
+/* Data for the active destination. Without one it is dropped. */
+void turn_ms_data(struct turn *t, const struct flow *flow, struct span data, struct acts *acts);
+/* How many of `want` bytes this client's stream may bring now: as payer_bytes, of the allocation's payer. */
+size_t turn_ms_grant(struct turn *t, const struct flow *flow, size_t want, uint64_t *retry_ms);
+/* The client has sent its FIN. True: what joined peers send still goes to it; otherwise nothing is left to do but
+ * turn_client_closed. */
+bool turn_client_fin(struct turn *t, const struct flow *flow, struct acts *acts);
 /* Does an allocation rest on this flow? */
 bool turn_has_allocation(const struct turn *t, const struct flow *flow);
 /* The stream has ended, or a DTLS association: ends its allocation. */
@@ -98,6 +119,10 @@ void turn_peer_icmp(struct turn *t, uint64_t port, const struct addr *peer, cons
                     struct acts *acts);
 /* A peer has connected to a TCP relay port. The handle of the waiting peer, or 0: refused, the caller resets it. */
 uint64_t turn_peer_accepted(struct turn *t, uint64_t port, const struct addr *from, void *link, struct acts *acts);
+/* Bytes of a joined peer, at most TURN_PEER_BYTES_MAX, which reach the client as one piece. */
+void turn_peer_bytes(struct turn *t, uint64_t handle, struct span bytes, struct acts *acts);
+/* A joined peer has sent its FIN, or (`failed`) its connection is broken; `reason`: a short phrase. */
+void turn_peer_ended(struct turn *t, uint64_t handle, bool failed, const char *reason, struct acts *acts);
 /* A waiting peer's connection failed before the bind (reset): the link is gone. */
 void turn_peer_lost(struct turn *t, uint64_t handle, struct acts *acts);
 

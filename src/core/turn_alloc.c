@@ -109,7 +109,7 @@ static void put_success(struct request *r, const struct alloc *a)
         stun_put_address_error(&r->w, a->missing_family == ADDR_V6 ? FAMILY_IPV6 : FAMILY_IPV4, a->missing_code);
 }
 
-static void log_made(struct turn *t, const struct request *r, const struct alloc *a)
+void turn_log_made(struct turn *t, const struct request *r, const struct alloc *a)
 {
     const struct port *first = a->ports[PORT_V4] ? a->ports[PORT_V4] : a->ports[PORT_V6];
     struct ev *e = acts_event(r->acts, EV_ALLOCATION_MADE, a->session);
@@ -184,7 +184,7 @@ static void opening_failed(struct turn *t, struct turn_opening *o, int code)
     struct alloc *a = o->a;
     o->a = NULL;
     alloc_discard(t, a, o->r.acts);
-    turn_answer(t, &o->r, code);
+    o->finish(t, &o->r, NULL, code);
 }
 
 static void opening_done(struct turn *t, struct turn_opening *o)
@@ -201,11 +201,8 @@ static void opening_done(struct turn *t, struct turn_opening *o)
         }
     }
     o->a = NULL;
-    alloc_set_lifetime(t, a, ADDR_NONE, granted_lifetime(t, &o->r));
     acts_add(o->r.acts, ACT_TRUST_CLIENT)->flow = o->r.flow;
-    put_success(&o->r, a);
-    log_made(t, &o->r, a);
-    turn_answer(t, &o->r, 0);
+    o->finish(t, &o->r, a, 0);
 }
 
 static void family_missing(struct alloc *a, uint8_t family, int code)
@@ -261,20 +258,49 @@ void turn_port_opened(struct turn *t, uint64_t handle, int err, void *link, stru
     open_next(t, o);
 }
 
+static int redeem(struct turn *t, struct request *r, struct turn_opening *o)
+{
+    if (!o->has_token)
+        return 0;
+    if (port_ranges_redeem(t->shared->ranges, o->token, t->now_ms, &o->reserved_range, &o->reserved_port))
+        return refuse(r, 508, "unknown or expired RESERVATION-TOKEN");
+    return 0;
+}
+
+int turn_open(struct turn *t, struct request *r, const struct alloc_dialect *dialect, uint8_t relay)
+{
+    struct turn_opening *o = t->opening;
+    struct alloc *a;
+    int code = alloc_new(t, &r->flow, &r->cred, dialect, relay, &a, &r->why);
+    if (code)
+        return code;
+    memcpy(a->tid, stun_tid(r->m), STUN_TID);
+    code = redeem(t, r, o);
+    if (code) {
+        alloc_discard(t, a, r->acts);
+        return code;
+    }
+    o->a = a;
+    o->r = *r;
+    open_next(t, o);
+    return TURN_LATER;
+}
+
 /* ---- the requests ---- */
+
+static void finish_allocate(struct turn *t, struct request *r, struct alloc *a, int code)
+{
+    if (!code) {
+        alloc_set_lifetime(t, a, ADDR_NONE, granted_lifetime(t, r));
+        put_success(r, a);
+        turn_log_made(t, r, a);
+    }
+    turn_answer(t, r, code);
+}
 
 static bool is_retransmission(const struct request *r)
 {
     return memcmp(r->a->tid, stun_tid(r->m), STUN_TID) == 0 && alloc_is_owner(r->a, &r->cred);
-}
-
-static int redeem(struct turn *t, struct request *r, const struct plan *plan, struct turn_opening *o)
-{
-    if (!plan->has_token)
-        return 0;
-    if (port_ranges_redeem(t->shared->ranges, plan->token, t->now_ms, &o->reserved_range, &o->reserved_port))
-        return refuse(r, 508, "unknown or expired RESERVATION-TOKEN");
-    return 0;
 }
 
 int turn_allocate(struct turn *t, struct request *r)
@@ -294,22 +320,22 @@ int turn_allocate(struct turn *t, struct request *r)
     if (t->is_draining)
         return refuse(r, 508, "draining: the server is about to stop");
     struct turn_opening *o = t->opening;
-    *o = (struct turn_opening){.count = plan.count, .even = plan.even, .pair = plan.pair};
+    *o = (struct turn_opening){.finish = finish_allocate,
+                               .count = plan.count,
+                               .even = plan.even,
+                               .pair = plan.pair,
+                               .has_token = plan.has_token,
+                               .token = plan.token};
     memcpy(o->families, plan.families, sizeof o->families);
-    struct alloc *a;
-    code = alloc_new(t, &r->flow, &r->cred, plan.relay, &a, &r->why);
-    if (code)
-        return code;
-    memcpy(a->tid, stun_tid(r->m), STUN_TID);
-    code = redeem(t, r, &plan, o);
-    if (code) {
-        alloc_discard(t, a, r->acts);
-        return code;
-    }
-    o->a = a;
-    o->r = *r;
-    open_next(t, o);
-    return TURN_LATER;
+    return turn_open(t, r, &ALLOC_RFC, plan.relay);
+}
+
+void turn_log_refreshed(const struct request *r, uint32_t lifetime_s)
+{
+    struct ev *e = acts_event(r->acts, EV_ALLOCATION_REFRESHED, r->a->session);
+    ev_text(e, EVF_USER, payer_user(&r->a->payer));
+    ev_addr(e, EVF_CLIENT, &r->a->tuple.client);
+    ev_u64(e, EVF_LIFETIME, lifetime_s);
 }
 
 int turn_refresh(struct turn *t, struct request *r)
@@ -324,10 +350,7 @@ int turn_refresh(struct turn *t, struct request *r)
     bool ends = stun_get_u32(r->m, AT_LIFETIME, &wanted) == 0 && wanted == 0;
     uint32_t lifetime = ends ? 0 : granted_lifetime(t, r);
     stun_put_u32(&r->w, AT_LIFETIME, lifetime);
-    struct ev *e = acts_event(r->acts, EV_ALLOCATION_REFRESHED, r->a->session);
-    ev_text(e, EVF_USER, payer_user(&r->a->payer));
-    ev_addr(e, EVF_CLIENT, &r->a->tuple.client);
-    ev_u64(e, EVF_LIFETIME, lifetime);
+    turn_log_refreshed(r, lifetime);
     if (!ends)
         alloc_set_lifetime(t, r->a, family, lifetime);
     else if (family)

@@ -74,7 +74,7 @@ bool turn_may_talk(const struct turn *t, const struct port *p, const struct perm
 
 /* ---- CreatePermission ---- */
 
-static void log_permission(struct request *r, const struct addr *peer)
+void turn_log_permission(struct request *r, const struct addr *peer)
 {
     struct ev *e = acts_event(r->acts, EV_PERMISSION_MADE, r->a->session);
     ev_text(e, EVF_USER, payer_user(&r->a->payer));
@@ -84,7 +84,7 @@ static void log_permission(struct request *r, const struct addr *peer)
 
 static int permit(struct turn *t, struct request *r, const struct turn_peer *peer)
 {
-    if (port_permit(&t->table, peer->port, &peer->addr, peer->relay_only, t->now_ms))
+    if (port_permit(&t->table, peer->port, &peer->addr, peer->relay_only, t->now_ms + PERMISSION_MS))
         return r->why = "out of memory", 508;
     return 0;
 }
@@ -141,7 +141,7 @@ int turn_create_permission(struct turn *t, struct request *r)
         if (!code)
             code = permit(t, r, &peer);
         if (!code)
-            log_permission(r, &named);
+            turn_log_permission(r, &named);
     }
     return code;
 }
@@ -202,8 +202,8 @@ int turn_channel_bind(struct turn *t, struct request *r)
 
 /* ---- towards the peer ---- */
 
-static void to_peer(struct turn *t, struct alloc *a, const struct port *p, const struct permission *x,
-                    const struct addr *peer, struct span body, bool df, struct acts *acts)
+void turn_to_peer(struct turn *t, struct alloc *a, const struct port *p, const struct permission *x,
+                  const struct addr *peer, struct span body, bool df, struct acts *acts)
 {
     if (!peer->port || !turn_may_talk(t, p, x, peer) || !payer_datagram(&a->payer, body.n, t->now_ms)) {
         a->dropped++;
@@ -218,9 +218,8 @@ static void to_peer(struct turn *t, struct alloc *a, const struct port *p, const
     act->df = df;
 }
 
-void turn_channel_data(struct turn *t, const struct flow *flow, uint16_t number, struct span payload, struct acts *acts)
+void turn_channel_from(struct turn *t, struct alloc *a, uint16_t number, struct span payload, struct acts *acts)
 {
-    struct alloc *a = alloc_find(t, &flow->tuple);
     struct channel *c = a ? channel_by_number(&t->table, a->id, number, t->now_ms) : NULL;
     if (!c) {
         if (a)
@@ -228,7 +227,12 @@ void turn_channel_data(struct turn *t, const struct flow *flow, uint16_t number,
         return;
     }
     const struct permission *x = c->permission->expires_ms > t->now_ms ? c->permission : NULL;
-    to_peer(t, a, c->port, x, &c->peer.addr, payload, false, acts);
+    turn_to_peer(t, a, c->port, x, &c->peer.addr, payload, false, acts);
+}
+
+void turn_channel_data(struct turn *t, const struct flow *flow, uint16_t number, struct span payload, struct acts *acts)
+{
+    turn_channel_from(t, alloc_find(t, &flow->tuple), number, payload, acts);
 }
 
 /* RFC 8656 s.11.2: whatever is wrong with it, a Send indication is dropped in silence. */
@@ -243,8 +247,8 @@ void turn_send_indication(struct turn *t, struct request *r)
     struct port *p = alloc_port(r->a, peer.family);
     if (!p)
         return;
-    to_peer(t, r->a, p, port_permission(&t->table, p, &peer, t->now_ms), &peer, data, stun_has(r->m, AT_DONT_FRAGMENT),
-            r->acts);
+    turn_to_peer(t, r->a, p, port_permission(&t->table, p, &peer, t->now_ms), &peer, data,
+                 stun_has(r->m, AT_DONT_FRAGMENT), r->acts);
 }
 
 /* ---- towards the client ---- */
@@ -280,12 +284,8 @@ static void indication_to_client(struct turn *t, const struct alloc *a, const st
     turn_send(acts, &w, &a->flow);
 }
 
-void turn_peer_datagram(struct turn *t, uint64_t handle, const struct addr *from, struct span payload,
-                        struct acts *acts)
+void turn_datagram_in(struct turn *t, struct port *p, const struct addr *from, struct span payload, struct acts *acts)
 {
-    struct port *p = port_get(&t->table, handle);
-    if (!p || p->is_ending)
-        return;
     struct alloc *a = alloc_of(p);
     const struct channel *c = channel_by_peer(&t->table, p, from, t->now_ms);
     const struct permission *x = c ? c->permission : port_permission(&t->table, p, from, t->now_ms);
@@ -308,12 +308,10 @@ static bool is_told(const struct addr *peer, uint8_t type)
     return peer->family == ADDR_V4 ? type == 3 || type == 11 : type >= 1 && type <= 3;
 }
 
-void turn_peer_icmp(struct turn *t, uint64_t handle, const struct addr *peer, const struct stun_icmp *icmp,
-                    struct acts *acts)
+void turn_icmp_in(struct turn *t, struct port *p, const struct addr *peer, const struct stun_icmp *icmp,
+                  struct acts *acts)
 {
-    struct port *p = port_get(&t->table, handle);
-    if (!p || p->is_ending || !is_told(peer, icmp->type) ||
-        !turn_may_talk(t, p, port_permission(&t->table, p, peer, t->now_ms), peer))
+    if (!is_told(peer, icmp->type) || !turn_may_talk(t, p, port_permission(&t->table, p, peer, t->now_ms), peer))
         return;
     indication_to_client(t, alloc_of(p), p, peer, span_of(NULL, 0), icmp, acts);
 }

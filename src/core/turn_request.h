@@ -26,9 +26,13 @@ struct request {
 struct turn_opening {
     struct request r;
     struct alloc *a;
+    /* Answers: code 0 with the allocation, which has its ports; otherwise there is none. */
+    void (*finish)(struct turn *t, struct request *r, struct alloc *a, int code);
     uint8_t families[PORTS]; /* to open, in this order */
     unsigned count, next, tries;
     bool even, pair;
+    bool has_token; /* to redeem a reservation with */
+    uint64_t token;
     struct port_range *reserved_range; /* a redeemed reservation, not yet bound */
     uint16_t reserved_port;
 };
@@ -36,6 +40,13 @@ struct turn_opening {
 /* Sends the success (code 0) or error response, with integrity, fingerprint and challenge as they are due, and logs a
  * refusal. */
 void turn_answer(struct turn *t, struct request *r, int code);
+/* Logs a refusal, unless the handler has done so. */
+void turn_log_refusal(struct request *r, int code);
+/* May this answer of `size` bytes go out? Strangers have a budget. */
+bool turn_may_answer(struct turn *t, const struct request *r, int code, size_t size);
+/* Makes an allocation and opens its ports as `t->opening` says (families, count, even, pair); the request is answered
+ * by `finish`. TURN_LATER, or the code of a refusal that came at once. */
+int turn_open(struct turn *t, struct request *r, const struct alloc_dialect *dialect, uint8_t relay);
 /* Starts a message to a client in the arena of the list, and queues it once finished. */
 void turn_begin(struct acts *acts, struct stun_wr *w, enum stun_method method, enum stun_class cls,
                 const uint8_t tid[STUN_TID]);
@@ -51,6 +62,30 @@ int turn_channel_bind(struct turn *t, struct request *r);
 void turn_send_indication(struct turn *t, struct request *r);
 int turn_connect(struct turn *t, struct request *r);
 int turn_connection_bind(struct turn *t, struct request *r);
+void turn_channel_from(struct turn *t, struct alloc *a, uint16_t number, struct span payload, struct acts *acts);
+
+/* ---- shared by the dialects ---- */
+
+void turn_log_made(struct turn *t, const struct request *r, const struct alloc *a);
+void turn_log_refreshed(const struct request *r, uint32_t lifetime_s);
+void turn_log_permission(struct request *r, const struct addr *peer);
+/* Who it is: user, peer, relayed address. */
+void turn_log_peer(struct ev *e, const struct peer *x);
+void turn_log_peer_refused(struct alloc *a, const struct port *p, const struct addr *from, const char *rule,
+                           struct acts *acts);
+/* May the allocation have one more TCP connection with a peer? */
+bool turn_has_room(const struct turn *t, const struct alloc *a);
+/* A datagram to a peer, if permission and limits allow it. */
+void turn_to_peer(struct turn *t, struct alloc *a, const struct port *p, const struct permission *x,
+                  const struct addr *peer, struct span body, bool df, struct acts *acts);
+
+/* ---- what peers do, as RFC 8656 and 6062 tell the client ---- */
+
+void turn_datagram_in(struct turn *t, struct port *p, const struct addr *from, struct span payload, struct acts *acts);
+void turn_icmp_in(struct turn *t, struct port *p, const struct addr *peer, const struct stun_icmp *icmp,
+                  struct acts *acts);
+struct peer *turn_accepted(struct turn *t, struct port *p, const struct addr *from, void *link, struct acts *acts);
+void turn_connected(struct turn *t, struct peer *x, struct acts *acts);
 
 /* The relay's own view of a peer address that a client named: the advertised address of our 1:1 NAT is our local one.
  */

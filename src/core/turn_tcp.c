@@ -5,14 +5,14 @@
  */
 #include "core/turn_request.h"
 
-static void log_peer(struct ev *e, const struct peer *x)
+void turn_log_peer(struct ev *e, const struct peer *x)
 {
     ev_text(e, EVF_USER, payer_user(&alloc_of(x->port)->payer));
     ev_addr(e, EVF_PEER, &x->key.addr);
     ev_addr(e, EVF_RELAYED, &x->port->relayed);
 }
 
-static bool has_room(const struct turn *t, const struct alloc *a)
+bool turn_has_room(const struct turn *t, const struct alloc *a)
 {
     unsigned n = 0, max = t->policy->allocation_connections;
     for (int i = 0; i < PORTS; i++)
@@ -34,7 +34,7 @@ static int connect_check(struct turn *t, struct request *r, struct turn_peer *pe
         return code;
     if (peer_by_addr(&t->table, peer->port, &peer->addr))
         return r->why = "RFC 6062 s.5.2: a connection with this peer exists", 446;
-    if (!has_room(t, r->a))
+    if (!turn_has_room(t, r->a))
         return r->why = "max-connections-per-allocation", 508;
     r->why = payer_connect(&r->a->payer, t->now_ms);
     return r->why ? 486 : 0;
@@ -50,7 +50,7 @@ int turn_connect(struct turn *t, struct request *r)
     if (!x)
         return r->why = "out of memory", 508;
     memcpy(x->tid, stun_tid(r->m), STUN_TID);
-    log_peer(acts_event(r->acts, EV_PEER_CONNECTING, r->a->session), x);
+    turn_log_peer(acts_event(r->acts, EV_PEER_CONNECTING, r->a->session), x);
     struct act *act = acts_add(r->acts, ACT_DIAL);
     act->handle = peer_handle(&t->table, x);
     act->addr = peer.addr;
@@ -86,25 +86,31 @@ void turn_dialed(struct turn *t, uint64_t handle, int err, const char *reason, v
             acts_add(acts, ACT_DROP_PEER)->link = link; /* its allocation ended meanwhile */
         return;
     }
+    const struct alloc_dialect *dialect = alloc_of(x->port)->dialect;
     x->link = link;
     if (err == 0) {
-        peer_set_state(&t->table, x, PEER_WAITING, t->now_ms);
-        turn_answer_connect(x, 0, acts);
+        dialect->peer_connected(t, x, acts);
         return;
     }
     struct ev *e = acts_event(acts, EV_PEER_CONNECT_FAILED, alloc_of(x->port)->session);
-    log_peer(e, x);
+    turn_log_peer(e, x);
     ev_u64(e, EVF_CODE, 447);
     ev_str(e, EVF_REASON, reason);
     ev_u64(e, EVF_DURATION, t->now_ms - x->since_ms);
-    turn_answer_connect(x, 447, acts);
+    dialect->dial_failed(x, 447, acts);
     alloc_drop_peer(t, x, true, acts);
+}
+
+void turn_connected(struct turn *t, struct peer *x, struct acts *acts)
+{
+    peer_set_state(&t->table, x, PEER_WAITING, t->now_ms);
+    turn_answer_connect(x, 0, acts);
 }
 
 /* ---- ConnectionAttempt ---- */
 
-static void log_refused(struct alloc *a, const struct port *p, const struct addr *from, const char *rule,
-                        struct acts *acts)
+void turn_log_peer_refused(struct alloc *a, const struct port *p, const struct addr *from, const char *rule,
+                           struct acts *acts)
 {
     struct ev *e = acts_event(acts, EV_PEER_REFUSED, a->session);
     ev_text(e, EVF_USER, payer_user(&a->payer));
@@ -122,7 +128,7 @@ static const char *accept_check(struct turn *t, const struct port *p, const stru
         return "own relay address: only its relayed ports";
     if (peer_by_addr(&t->table, p, from))
         return "a connection with this peer exists";
-    return has_room(t, alloc_of(p)) ? NULL : "max-connections-per-allocation";
+    return turn_has_room(t, alloc_of(p)) ? NULL : "max-connections-per-allocation";
 }
 
 static void announce(struct turn *t, const struct peer *x, struct acts *acts)
@@ -137,32 +143,29 @@ static void announce(struct turn *t, const struct peer *x, struct acts *acts)
     stun_put_addr(&w, AT_XOR_PEER_ADDRESS, &peer);
     turn_send(acts, &w, &a->flow);
     struct ev *e = acts_event(acts, EV_PEER_WAITING, a->session);
-    log_peer(e, x);
+    turn_log_peer(e, x);
     ev_u64(e, EVF_CONNECTION, x->id);
 }
 
-uint64_t turn_peer_accepted(struct turn *t, uint64_t handle, const struct addr *from, void *link, struct acts *acts)
+struct peer *turn_accepted(struct turn *t, struct port *p, const struct addr *from, void *link, struct acts *acts)
 {
-    struct port *p = port_get(&t->table, handle);
-    if (!p || p->is_ending)
-        return 0;
     const char *rule = accept_check(t, p, from);
     struct peer *x = rule ? NULL : peer_new(&t->table, p, from, PEER_WAITING, link, t->now_ms);
-    if (!x) {
-        log_refused(alloc_of(p), p, from, rule ? rule : "out of memory", acts);
-        return 0;
-    }
-    announce(t, x, acts);
-    return peer_handle(&t->table, x);
+    if (x)
+        announce(t, x, acts);
+    else
+        turn_log_peer_refused(alloc_of(p), p, from, rule ? rule : "out of memory", acts);
+    return x;
 }
 
 void turn_peer_lost(struct turn *t, uint64_t handle, struct acts *acts)
 {
+    turn_peer_ended(t, handle, true, "reset", acts);
     struct peer *x = peer_get(&t->table, handle);
     if (!x || x->state != PEER_WAITING)
         return;
     struct ev *e = acts_event(acts, EV_PEER_UNBOUND, alloc_of(x->port)->session);
-    log_peer(e, x);
+    turn_log_peer(e, x);
     ev_u64(e, EVF_CONNECTION, x->id);
     ev_str(e, EVF_REASON, "the peer reset its connection before the bind");
     ev_u64(e, EVF_DURATION, t->now_ms - x->since_ms);
@@ -227,7 +230,7 @@ int turn_connection_bind(struct turn *t, struct request *r)
     act->handle = peer_handle(&t->table, x);
     act->payer = &a->payer;
     struct ev *e = acts_event(r->acts, EV_CONNECTION_BOUND, a->session);
-    log_peer(e, x);
+    turn_log_peer(e, x);
     ev_addr(e, EVF_CLIENT, &x->client);
     ev_u64(e, EVF_CONNECTION, x->id);
     ev_str(e, EVF_TRANSPORT, transport_name(x->transport));
@@ -245,7 +248,7 @@ void turn_pair_ended(struct turn *t, uint64_t handle, uint64_t up, uint64_t down
     a->up_bytes += up;
     a->down_bytes += down;
     struct ev *e = acts_event(acts, EV_CONNECTION_ENDED, a->session);
-    log_peer(e, x);
+    turn_log_peer(e, x);
     ev_addr(e, EVF_CLIENT, &x->client);
     ev_u64(e, EVF_CONNECTION, x->id);
     ev_str(e, EVF_TRANSPORT, transport_name(x->transport));

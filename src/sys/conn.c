@@ -29,6 +29,7 @@ enum conn_state {
     ST_LOW_WATER = 1 << 6, /* SO_RCVLOWAT is raised */
     ST_SHUT = 1 << 7,      /* our FIN is out */
     ST_TLS_DEAD = 1 << 8,  /* after a fatal error: OpenSSL must not be asked again */
+    ST_KEPT = 1 << 9,      /* output was kept, and `drained` has not told yet that it is gone */
 };
 
 /* A callback that is running: lies on the stack of its caller, so that the conn may vanish meanwhile. */
@@ -265,6 +266,8 @@ static uint32_t wanted_events(const struct conn *c)
 {
     bool reads = !(c->state & (ST_PAUSED | ST_ENDED));
     uint32_t events = conn_events(c, reads, c->out_n > 0);
+    if (c->state & ST_PAUSED) /* a hang-up is told once: it can wait until bytes are read again */
+        events |= EPOLLET;
     return reads && c->state & ST_SNIFF ? events | EPOLLRDHUP : events;
 }
 
@@ -297,12 +300,12 @@ static void end(struct conn *c, enum conn_end why)
 {
     bool told = c->state & ST_ENDED;
     c->state |= ST_ENDED;
-    drop_input(c);
     if (why == CONN_END_EOF) {
         rearm(c);
     } else {
         fail(c, why);
         leave_loop(c);
+        drop_input(c);
         drop_output(c);
     }
     if (!told)
@@ -371,14 +374,34 @@ static bool read_all(struct conn *c)
     return true;
 }
 
+/* False: the conn is gone and must not be touched. */
+static bool tell_drained(struct conn *c)
+{
+    if (!(c->state & ST_KEPT) || c->out_n)
+        return true;
+    c->state &= ~ST_KEPT;
+    if (!c->ops->drained)
+        return true;
+    struct conn_call call = {.in = {c->in, c->in_n}};
+    c->call = &call;
+    c->ops->drained(c);
+    free(call.orphan);
+    if (call.gone)
+        return false;
+    c->call = NULL;
+    if (call.used)
+        keep_input(c, span_skip(call.in, call.used));
+    return true;
+}
+
 static void work(struct conn *c, uint32_t events)
 {
     conn_flush(c);
-    if (!read_all(c))
+    if (!tell_drained(c) || !read_all(c))
         return;
     if (c->state & ST_WRITE_WANTS_IN) /* the read may have brought what it waited for */
         conn_flush(c);
-    if (events & (EPOLLERR | EPOLLHUP) && c->state & (ST_PAUSED | ST_ENDED))
+    if ((events & EPOLLERR && c->state & ST_PAUSED) || (events & (EPOLLERR | EPOLLHUP) && c->state & ST_ENDED))
         fail(c, CONN_END_RESET); /* nobody would read the error; left alone it is reported for ever */
     if (c->failed)
         end(c, c->failed);
@@ -650,6 +673,7 @@ static int keep_output(struct conn *c, const struct iovec *parts, int n, size_t 
         return ERR_CLOSED;
     }
     c->out_n += (uint32_t)gather(c->out + c->out_at + c->out_n, total - done, parts, n, done);
+    c->state |= ST_KEPT;
     return 0;
 }
 
@@ -675,7 +699,7 @@ int conn_write(struct conn *c, const struct iovec *parts, int n)
     if (!conn_is_open(c) || c->failed || c->state & ST_SHUT)
         return ERR_CLOSED;
     int err = write_or_keep(c, parts, n);
-    if (c->failed)
+    if (c->failed || (c->state & ST_KEPT && !c->out_n))
         work_again(c);
     rearm(c);
     return err;

@@ -43,11 +43,14 @@ struct conn_ops {
      * as unread is what conn_consume has not named. `in` is borrowed: it stays readable after conn_close, not after
      * conn_detach. */
     size_t (*bytes)(struct conn *c, struct span in);
-    /* Called at most once. The other side ended or the socket failed; the conn is still open (unconsumed `in` bytes are
-     * gone), after CONN_END_EOF it can still be written to. The callee normally closes it. */
+    /* Called at most once. The other side ended or the socket failed; the conn is still open. After CONN_END_EOF it can
+     * still be written to, and what was not consumed is conn_unread; otherwise that is gone. The callee normally closes
+     * it. */
     void (*ended)(struct conn *c, enum conn_end why);
     /* Looks at the first bytes (at most 2048 of them) before any is read; NULL: read plain at once. */
     enum conn_sniff (*sniff)(struct conn *c, struct span peeked);
+    /* All that the kernel had not taken at once has gone out (conn_unsent is 0 again). NULL: nobody waits for it. */
+    void (*drained)(struct conn *c);
 };
 
 struct conn {

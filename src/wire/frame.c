@@ -265,6 +265,40 @@ int frame_next_rfc4571(struct span in, struct frame *out)
     return frame_finish(in, out, 2 + n, 2, n);
 }
 
+/* Part of a packet, of which `owed` bytes were still to come. */
+static size_t cut_short(struct rfc4571_cut *cut, size_t owed, size_t n)
+{
+    cut->owed = (uint32_t)(owed - n);
+    return n;
+}
+
+static size_t min_of(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+size_t rfc4571_next(struct rfc4571_cut *cut, struct span in, size_t max, bool hurry)
+{
+    struct frame f;
+    const size_t there = min_of(in.n, max);
+    if (there == 0)
+        return 0;
+    if (cut->has_high) {
+        cut->has_high = false;
+        cut->owed = 1 + (uint32_t)(cut->high << 8 | in.p[0]);
+    }
+    if (cut->owed)
+        return cut_short(cut, cut->owed, min_of(there, cut->owed));
+    int err = frame_next_rfc4571(in, &f);
+    if (f.size > max || (err && hurry && in.n > 1))
+        return cut_short(cut, f.size, min_of(there, f.size));
+    if (!err)
+        return f.size;
+    cut->has_high = hurry;
+    cut->high = in.p[0];
+    return hurry;
+}
+
 int frame_channel_datagram(struct span in, struct frame *out)
 {
     *out = (struct frame){.kind = FRAME_CHANNEL};

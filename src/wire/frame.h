@@ -54,6 +54,16 @@ enum { FRAME_STREAM_MAX = 20 + 65532 }; /* the longest frame of all: a STUN mess
 int frame_next_stun(struct span in, struct frame *out);
 int frame_next_msturn(struct span in, struct frame *out);
 int frame_next_rfc4571(struct span in, struct frame *out);
+/* Where a stream of RFC 4571 packets is cut into pieces: one packet each with its length, so that a receiver that does
+ * not put pieces together finds whole packets (microsoft.md A.1.2). Starts as zero bytes. */
+struct rfc4571_cut {
+    uint32_t owed; /* bytes of a packet that was cut short: what comes next belongs to it */
+    bool has_high; /* the first byte of a length has gone, */
+    uint8_t high;  /* and is this */
+};
+/* The size of the next piece of `in`, at most `max`; 0: wait for the rest of the packet. `hurry`: there is no waiting,
+ * what is there is a piece. A packet over `max` goes in pieces as they come, and so does a stream of something else. */
+size_t rfc4571_next(struct rfc4571_cut *cut, struct span in, size_t max, bool hurry);
 /* ChannelData in a datagram (RFC 8656 s.12.4): padding optional, extra bytes behind the length ignored. 0 or ERR_BAD.
  */
 int frame_channel_datagram(struct span in, struct frame *out);

@@ -233,6 +233,12 @@ static void carry_out(struct stage *s, unsigned w, const struct act *act)
         text_addf(&s->out, "> hand %s to worker %u\n", c->name, act->worker);
         c->worker = act->worker;
         break;
+    case ACT_JOIN:
+        x->handle = act->handle;
+        text_addf(&s->out, "> join %s %s\n", c->name, x->name);
+        break;
+    case ACT_FIN_PEER: text_addf(&s->out, "> fin %s\n", x->name); break;
+    case ACT_FIN_CLIENT: text_addf(&s->out, "> fin %s%s\n", c->name, act->abort ? " and close" : ""); break;
     case ACT_TRUST_CLIENT: text_addf(&s->out, "> trust %s\n", c->name); break;
     default: s->fault = "an act that scenes do not know";
     }
