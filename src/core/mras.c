@@ -1,6 +1,7 @@
 #include "core/mras.h"
 
 #include "base/rand.h"
+#include "base/text.h"
 
 enum { MAC_SIZE = 20, BODY_SIZE = MRAS_USERNAME_SIZE - MAC_SIZE, VERSION = 0x0300 };
 
@@ -43,7 +44,8 @@ int mras_issue(const struct mras_keys *k, struct span identity, uint64_t expires
     uint8_t client[SHA256_SIZE];
     if (hmac_sha256(span_of(key->client, SHA256_SIZE), &identity, 1, client))
         return ERR_CRYPTO;
-    memcpy(out->client, client, MRAS_CLIENT_SIZE);
+    char text[MRAS_CLIENT_SIZE + 1];
+    memcpy(out->client, text_base64(client, MRAS_CLIENT_SIZE / 4 * 3, text), MRAS_CLIENT_SIZE);
     out->expires_s = expires_s;
     struct wr w = wr_of(out->username, sizeof out->username);
     wr_u16(&w, VERSION);

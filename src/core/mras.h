@@ -2,7 +2,7 @@
  * (microsoft.md C.3). Clients see username and password in base64 and look into neither; MS-TURN carries the raw bytes.
  *
  *   username, 56 bytes:  03 00 | 00 24 | end u64, seconds since 1970 | key id u32 | random u64 | flags u32 (zero)
- *                        | client id, 8 bytes | MAC of all that, 20 bytes
+ *                        | client id, 8 characters | MAC of all that, 20 bytes
  *   password, 20 bytes:  another MAC, of the whole username
  *
  * MACs are HMAC-SHA256 cut to 20 bytes; their keys come from a secret by HMAC under different labels, so that none of
@@ -36,8 +36,9 @@ struct mras_keys {
 
 struct mras_ticket {
     uint8_t username[MRAS_USERNAME_SIZE], password[MRAS_PASSWORD_SIZE];
-    uint8_t client[MRAS_CLIENT_SIZE]; /* the same for all tickets of one identity under one secret: who pays */
-    uint64_t expires_s;               /* since 1970 */
+    uint8_t
+        client[MRAS_CLIENT_SIZE]; /* printable; the same for all tickets of one identity under one secret: who pays */
+    uint64_t expires_s;           /* since 1970 */
 };
 
 /* Adds a secret behind those that are there. 0; ERR_BAD: it is empty; ERR_FULL; ERR_CRYPTO. */
