@@ -6,28 +6,16 @@
 #include "app/command.h"
 #include "app/doctor.h"
 #include "app/server.h"
+#include "app/turn_uris.h"
 
 enum { WHY_MAX = 8192 };
 
 /* ---- what it says ---- */
 
-static void say_uri(const char *scheme, const struct addr *local, const char *transport, const char *remark)
+static void say_uri(void *context, const char *uri, bool is_secure)
 {
-    struct addr at = server_reached_at(local);
-    char buf[ADDR_TEXT_MAX];
-    printf("URI         %s:%s?transport=%s%s\n", scheme, addr_format(&at, buf), transport, remark);
-}
-
-static void say_listener(const struct listen_fd *l, const char *remark)
-{
-    if (l->is_udp && l->schemes & (LISTEN_AUTO_UDP | LISTEN_UDP))
-        say_uri("turn", &l->local, "udp", "");
-    if (!l->is_udp && l->schemes & (LISTEN_AUTO_TCP | LISTEN_TCP | LISTEN_PSEUDOTLS))
-        say_uri("turn", &l->local, "tcp", "");
-    if (l->is_udp && l->schemes & (LISTEN_AUTO_UDP | LISTEN_DTLS))
-        say_uri("turns", &l->local, "udp", remark);
-    if (!l->is_udp && l->schemes & (LISTEN_AUTO_TCP | LISTEN_TLS | LISTEN_PSEUDOTLS))
-        say_uri("turns", &l->local, "tcp", remark);
+    const struct server *s = context;
+    printf("URI         %s%s\n", uri, is_secure && !s->config->cert ? "   (self-signed certificate)" : "");
 }
 
 static void say_credential(const struct server *s)
@@ -47,8 +35,7 @@ static void say_start(const struct server *s)
     printf("causeway    %s, %u worker%s, realm %s, state in %s\n", CAUSEWAY_VERSION, c->workers,
            c->workers == 1 ? "" : "s", c->realm, c->state);
     say_credential(s);
-    for (size_t i = 0; i < s->fds_n; i++)
-        say_listener(&s->fds[i], c->cert ? "" : "   (self-signed certificate)");
+    turn_uris_each(c, true, say_uri, (void *)(uintptr_t)s);
     printf("peers       private, loopback and other special addresses are refused%s\n",
            c->rules_n ? ", but for the rules of the configuration" : "; allow-peer opens some");
     if (!c->cert)

@@ -83,23 +83,6 @@ static const struct config_listen everywhere[] = {
 static const unsigned udp_schemes = LISTEN_AUTO_UDP | LISTEN_UDP | LISTEN_DTLS;
 static const unsigned tcp_schemes = LISTEN_AUTO_TCP | LISTEN_TCP | LISTEN_TLS | LISTEN_PSEUDOTLS;
 
-struct addr server_reached_at(const struct addr *local)
-{
-    static const uint8_t none[16];
-    if (memcmp(local->ip, none, sizeof none) != 0)
-        return *local;
-    struct addr far = local->family == ADDR_V4
-                          ? addr_v4(0x08080808, 53)
-                          : (struct addr){.family = ADDR_V6, .port = 53, .ip = {0x20, 0x01, 0x48, 0x60, [15] = 1}};
-    struct addr own = sock_route_source(&far);
-    if (!own.family && local->family == ADDR_V4)
-        own = addr_v4(0x7f000001, 0);
-    if (!own.family)
-        own = (struct addr){.family = ADDR_V6, .ip = {[15] = 1}};
-    own.port = local->port;
-    return own;
-}
-
 static int open_one(struct server *s, struct listen_fd *out, const struct addr *local, unsigned schemes, bool is_udp,
                     struct text *why)
 {

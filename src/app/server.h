@@ -41,7 +41,5 @@ int server_open(struct server *s, struct config *config, int argc, char **argv, 
 /* Serves until SIGTERM or SIGINT has been carried out. */
 void server_run(struct server *s);
 void server_close(struct server *s);
-/* The address by which others reach this listener: itself, or the machine's own one for 0.0.0.0 and [::]. */
-struct addr server_reached_at(const struct addr *local);
 
 #endif

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "app/turn_uris.h"
 #include "base/json.h"
 #include "core/cred.h"
 #include "store/store.h"
@@ -50,71 +51,14 @@ static int find_secret(const struct token_ask *ask, const struct config *c, char
     return 0;
 }
 
-/* ---- URIs (RFC 7065) ---- */
-
-typedef void take_uri(void *context, const char *uri);
-
-static void uri_of(const struct addr *host, unsigned schemes, take_uri *take, void *context)
-{
-    static const struct {
-        unsigned schemes;
-        const char *scheme, *transport;
-    } kinds[] = {
-        {LISTEN_AUTO_UDP | LISTEN_UDP, "turn", "udp"},
-        {LISTEN_AUTO_TCP | LISTEN_TCP, "turn", "tcp"},
-        {LISTEN_TLS, "turns", "tcp"},
-        {LISTEN_DTLS, "turns", "udp"},
-    };
-    char where[ADDR_TEXT_MAX], uri[ADDR_TEXT_MAX + 40];
-    addr_format(host, where);
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-        if (schemes & kinds[i].schemes) {
-            snprintf(uri, sizeof uri, "%s:%s?transport=%s", kinds[i].scheme, where, kinds[i].transport);
-            take(context, uri);
-        }
-}
-
-static bool is_any(const struct addr *a)
-{
-    static const uint8_t zero[16];
-    return memcmp(a->ip, zero, sizeof zero) == 0;
-}
-
-/* Of a listener on all addresses only the public ones are known that relay-ip names. */
-static void uris_of_listen(const struct config *c, const struct config_listen *l, take_uri *take, void *context)
-{
-    if (!is_any(&l->local)) {
-        uri_of(&l->local, l->schemes, take, context);
-        return;
-    }
-    for (size_t i = 0; i < c->relay_n; i++) {
-        const struct config_relay *r = &c->relay[i];
-        struct addr host = r->advertised.family != ADDR_NONE ? r->advertised : r->local;
-        host.port = l->local.port;
-        if (host.family == l->local.family)
-            uri_of(&host, l->schemes, take, context);
-    }
-}
-
-static void for_each_uri(const struct config *c, take_uri *take, void *context)
-{
-    static const uint8_t any[16];
-    struct config_listen all[2] = {{addr_v4(0, 3478), LISTEN_AUTO_UDP | LISTEN_AUTO_TCP},
-                                   {addr_v6(any, 3478), LISTEN_AUTO_UDP | LISTEN_AUTO_TCP}};
-    const struct config_listen *listen = c->listen_n ? c->listen : all;
-    size_t n = c->listen_n ? c->listen_n : 2;
-    for (size_t i = 0; i < n; i++)
-        uris_of_listen(c, &listen[i], take, context);
-}
-
 /* ---- output ---- */
 
-static void line_uri(void *context, const char *uri)
+static void line_uri(void *context, const char *uri, bool is_secure)
 {
     text_addf(context, "uri:      %s\n", uri);
 }
 
-static void json_uri(void *context, const char *uri)
+static void json_uri(void *context, const char *uri, bool is_secure)
 {
     json_text(context, NULL, span_str(uri));
 }
@@ -130,7 +74,7 @@ static void write_lines(const struct config *c, const char *username, const char
     text_add(out, "username: ");
     text_add_safe(out, span_str(username));
     text_addf(out, "\npassword: %s\nexpires:  %s\n", password, when);
-    for_each_uri(c, line_uri, out);
+    turn_uris_each(c, false, line_uri, out);
 }
 
 static void write_json(const struct config *c, const char *username, const char *password, uint64_t ttl_s,
@@ -142,7 +86,7 @@ static void write_json(const struct config *c, const char *username, const char 
     json_text(&j, "password", span_str(password));
     json_u64(&j, "ttl", ttl_s);
     json_array(&j, "uris");
-    for_each_uri(c, json_uri, &j);
+    turn_uris_each(c, false, json_uri, &j);
     json_array_end(&j);
     json_object_end(&j);
     text_add(out, "\n");
