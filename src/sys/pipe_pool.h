@@ -1,6 +1,6 @@
 /* Pipes for splice(2), lent for as long as bytes are in them.
  *
- * One pool a worker. A pipe costs two descriptors and about 10 kB of kernel memory, so that nobody keeps one while
+ * One pool a worker. A pipe costs two descriptors and a few kB of kernel memory, so that nobody keeps one while
  * idle, and pipes that nobody needed for a second are closed. What the kernel allows may be less than what is asked for
  * (RLIMIT_NOFILE; pipe-user-pages-soft for an ordinary user): then there is none, and the caller copies.
  */
