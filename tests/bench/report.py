@@ -176,6 +176,8 @@ def _damage_table(result: Result) -> str:
 def write(result: Result, verdicts: list[Verdict], folder: Path) -> None:
     """result.json, result.md and the plots."""
     folder.mkdir(parents=True, exist_ok=True)
+    for old in (*folder.glob("*.svg"), *folder.glob("*.png")):
+        old.unlink()
     data = {"machine": result.machine, "versions": result.versions, "rounds": result.rounds,
             "quick": result.is_quick, "load": result.load, "samples": result.samples,
             "verdicts": [v.__dict__ for v in verdicts]}
