@@ -7,8 +7,9 @@
 
 #include "base/digest.h"
 #include "base/rand.h"
+#include "sys/loop.h"
 
-enum { SECRET_BYTES = 32, CONTENT_HANDSHAKE = 22 };
+enum { SECRET_BYTES = 32, CONTENT_HANDSHAKE = 22, COOKIE_MS = 60000 };
 
 struct dtls {
     SSL *ssl;
@@ -76,19 +77,37 @@ static void prepare_once(void)
 
 /* ---- cookies, RFC 6347 s.4.2.1 ---- */
 
-static int make_cookie(SSL *ssl, unsigned char *cookie, unsigned *n)
+/* A cookie is made for a period and holds in that one and the next: who had an address yesterday cannot speak for it
+ * today. */
+static bool cookie_of(SSL *ssl, uint64_t period, uint8_t out[SHA256_SIZE])
 {
     const struct dtls *d = SSL_get_app_data(ssl);
-    struct span client = span_of(&d->client, sizeof d->client);
+    uint8_t when[8];
+    be64_put(when, period);
+    struct span parts[2] = {span_of(when, sizeof when), span_of(&d->client, sizeof d->client)};
+    return hmac_sha256(span_of(secret, sizeof secret), parts, 2, out) == 0;
+}
+
+static uint64_t cookie_period(void)
+{
+    return loop_clock_ms() / COOKIE_MS + 1;
+}
+
+static int make_cookie(SSL *ssl, unsigned char *cookie, unsigned *n)
+{
     *n = SHA256_SIZE;
-    return hmac_sha256(span_of(secret, sizeof secret), &client, 1, cookie) == 0;
+    return cookie_of(ssl, cookie_period(), cookie);
 }
 
 static int check_cookie(SSL *ssl, const unsigned char *cookie, unsigned n)
 {
-    uint8_t right[SHA256_SIZE];
-    unsigned right_n;
-    return make_cookie(ssl, right, &right_n) && n == right_n && digest_is_equal(cookie, right, n);
+    uint64_t now = cookie_period();
+    bool holds = false;
+    for (uint64_t period = now - 1; period <= now && !holds; period++) {
+        uint8_t right[SHA256_SIZE];
+        holds = n == sizeof right && cookie_of(ssl, period, right) && digest_is_equal(cookie, right, n);
+    }
+    return holds;
 }
 
 void dtls_use_cookies(SSL_CTX *ctx)

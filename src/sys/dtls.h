@@ -23,8 +23,8 @@ struct dtls_ops {
     bool (*admit)(void *user);
 };
 
-/* Makes a server context answer and check cookies: HMAC-SHA256 of the client's address under 32 random bytes of this
- * process. tls_server_new calls it. */
+/* Makes a server context answer and check cookies: HMAC-SHA256 of the client's address and the minute under 32
+ * random bytes of this process. tls_server_new calls it. */
 void dtls_use_cookies(SSL_CTX *ctx);
 
 struct dtls_listener; /* a reusable session that looks at strangers' datagrams; one for each worker */

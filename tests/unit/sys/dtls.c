@@ -5,7 +5,10 @@
 #include <malloc.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/rand.h"
 #include "sys/dgram.h"
@@ -319,6 +322,32 @@ static void not_admitted_gets_no_handshake(void **state)
     hang_up();
 }
 
+/* This stands instead of the C library's: the clock of the test can be put forward. */
+static time_t ahead_s;
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    int err = (int)syscall(SYS_clock_gettime, id, t);
+    t->tv_sec += ahead_s;
+    return err;
+}
+
+/* A cookie is worth nothing two minutes later. */
+static void cookie_ends(void **state)
+{
+    struct span hello = first_hello();
+    assert_null(dtls_accept(listener, &here, hello, &ops, &server));
+    assert_int_equal(dtls_input(client.d, take(&to_client)), 0); /* HelloVerifyRequest */
+    hello = take(&to_server);
+    ahead_s = 120;
+    assert_null(dtls_accept(listener, &here, hello, &ops, &server));
+    ahead_s = 60;
+    server.d = dtls_accept(listener, &here, hello, &ops, &server);
+    assert_non_null(server.d);
+    ahead_s = 0;
+    hang_up();
+}
+
 /* The cookie of one address is worth nothing at another. */
 static void cookie_belongs_to_an_address(void **state)
 {
@@ -490,6 +519,7 @@ int main(void)
         DTLS_TEST(unknown_certificate),
         DTLS_TEST(no_state_before_the_cookie),
         DTLS_TEST(not_admitted_gets_no_handshake),
+        DTLS_TEST(cookie_ends),
         DTLS_TEST(cookie_belongs_to_an_address),
         DTLS_TEST(nonsense_is_not_answered),
         DTLS_TEST(forged_datagrams_are_ignored),
