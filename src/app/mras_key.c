@@ -106,16 +106,27 @@ static bool rotate(struct secrets *x, uint64_t period_s, uint64_t now_s)
     return true;
 }
 
-static int load_file(const struct state *s, uint64_t period_s, bool may_make, uint64_t now_s, struct secrets *out,
-                     struct text *why)
+static int renew(const struct state *s, uint64_t period_s, uint64_t now_s, struct secrets *out, struct text *why)
 {
     if (flock(s->fd, LOCK_EX) != 0)
         return fail(s, strerror(errno), "the directory cannot be locked; check the file system", ERR_SYS, why);
+    out->n = 0;
     int err = read_file(s, out, why);
-    if (!err && may_make && rotate(out, period_s, now_s))
+    if (!err && rotate(out, period_s, now_s))
         err = write_file(s, out, why);
     flock(s->fd, LOCK_UN);
     return err;
+}
+
+/* Reading needs no lock, for the file is replaced as a whole; what was read is looked at again under it. */
+static int load_file(const struct state *s, uint64_t period_s, bool may_make, uint64_t now_s, struct secrets *out,
+                     struct text *why)
+{
+    int err = read_file(s, out, why);
+    struct secrets tried = *out;
+    bool is_due = !err && may_make && rotate(&tried, period_s, now_s);
+    explicit_bzero(&tried, sizeof tried);
+    return is_due ? renew(s, period_s, now_s, out, why) : err;
 }
 
 /* ---- the whole ---- */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "app/mras.h"
 #include "sys/sock.h"
 
 enum { OWN_ADDRESSES_MAX = 256 };
@@ -51,6 +52,9 @@ static int add_creds(struct policy *p, const struct policy_source *s, struct tex
         err = add_user(p, c->users[i].name, c->users[i].password);
     for (size_t i = 0; i < c->secrets_n && !err; i++)
         err = cred_table_add_secret(p->creds, span_str(c->secrets[i]));
+    if (s->mras)
+        p->mras = *s->mras;
+    cred_table_set_mras(p->creds, &p->mras);
     if (!err && cred_table_is_empty(p->creds)) {
         text_add(why,
                  "no credential is configured, so nobody could use the relay: add user, secret, or causeway user add");
@@ -150,7 +154,10 @@ static int add_tls(struct policy *p, const struct policy_source *s, struct text 
         return 0;
     p->tls = tls_server_new(&s->files, false, alpn, why);
     p->dtls = p->tls ? tls_server_new(&s->files, true, alpn, why) : NULL;
-    return p->dtls ? 0 : ERR_CRYPTO;
+    if (!p->dtls || s->config->mras.listen_n == 0)
+        return p->dtls ? 0 : ERR_CRYPTO;
+    p->mras_tls = mras_tls_new(&s->files, s->config->mras.client_ca, why);
+    return p->mras_tls ? 0 : ERR_CRYPTO;
 }
 
 /* ---- the whole ---- */
@@ -204,6 +211,8 @@ void policy_free(struct policy *p)
     peer_rules_free(p->rules);
     SSL_CTX_free(p->tls);
     SSL_CTX_free(p->dtls);
+    SSL_CTX_free(p->mras_tls);
+    digest_wipe(&p->mras, sizeof p->mras);
     free(p);
 }
 

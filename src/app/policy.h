@@ -8,6 +8,7 @@
 
 #include "app/config.h"
 #include "core/limit.h"
+#include "core/mras.h"
 #include "core/turn.h"
 #include "store/store.h"
 #include "sys/tls.h"
@@ -15,6 +16,8 @@
 struct policy {
     struct turn_policy turn;
     SSL_CTX *tls, *dtls; /* NULL: no certificate */
+    SSL_CTX *mras_tls;   /* of the service that gives credentials out; NULL: there is none */
+    struct mras_keys mras;
     struct cred_table *creds;
     struct peer_rules *rules;
     struct turn_relay relays[CONFIG_LIST_MAX];
@@ -27,6 +30,7 @@ struct policy_source {
     const struct config *config;
     struct store *store; /* NULL: no database */
     struct tls_files files;
+    const struct mras_keys *mras; /* secrets of MRAS credentials; copied */
     const char *own_user, *own_password;   /* generated at first start; NULL: none */
     const char *test_user, *test_password; /* of the self-test, known to this process alone; NULL: none */
 };

@@ -8,12 +8,15 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "app/mras_key.h"
 #include "base/rand.h"
 #include "sys/drop.h"
 #include "sys/sock.h"
 
 enum {
     TICK_MS = 500,
+    MRAS_CHECK_MS = 5000,
+    MRAS_CHECK_AGAIN_MS = 60000, /* after a failure */
     LOG_DELAY_MS = 20,
     BACKLOG = 4096,
     LISTENER_BUFFER = 4 << 20, /* of a UDP listener: all clients of a worker share it */
@@ -200,21 +203,33 @@ static int need_certificate(struct server *s, const struct config *c, struct tex
     return access(s->cert, R_OK) == 0 && access(s->key, R_OK) == 0 ? 0 : make_certificate(s, &files, why);
 }
 
+/* Without a service here, secrets are those that `causeway user mras` has made. */
+static int load_mras_keys(const struct server *s, const struct config *c, struct mras_keys *out, struct text *why)
+{
+    return mras_key_load(&s->state, c, c->mras.listen_n > 0, loop_wallclock_us() / 1000000, out, why);
+}
+
 static struct policy *make_policy(struct server *s, const struct config *c, struct text *why)
 {
     if (need_credential(s, c, why) || need_certificate(s, c, why))
+        return NULL;
+    struct mras_keys mras;
+    if (load_mras_keys(s, c, &mras, why))
         return NULL;
     bool own_cert = !c->cert, own_user = !c->users_n && !c->secrets_n;
     struct policy_source source = {
         .config = c,
         .store = s->store,
+        .mras = &mras,
         .files = {own_cert ? s->cert : c->cert, own_cert ? s->key : c->key},
         .own_user = own_user ? s->own_user : NULL,
         .own_password = s->own_password,
         .test_user = c->self_test ? s->test_user : NULL,
         .test_password = s->test_password,
     };
-    return policy_new(&source, why);
+    struct policy *p = policy_new(&source, why);
+    explicit_bzero(&mras, sizeof mras);
+    return p;
 }
 
 /* An event for each line of `why`. */
@@ -241,6 +256,17 @@ static void reload_start(struct server *s, struct policy *next, struct config *n
         must(relay_post_policy(&s->relays[i], next, &s->pending) == 0);
 }
 
+static struct mras_terms mras_terms(const struct server *s)
+{
+    return (struct mras_terms){&s->config->mras, &s->policy->mras, s->policy->mras_tls};
+}
+
+static void renew_mras(struct server *s)
+{
+    struct mras_terms terms = mras_terms(s);
+    mras_set(s->mras, &terms);
+}
+
 static void reload_finish(struct server *s)
 {
     if (!s->next || atomic_load(&s->pending))
@@ -248,8 +274,10 @@ static void reload_finish(struct server *s)
     policy_free(s->policy);
     s->policy = s->next;
     s->next = NULL;
-    if (!s->next_config)
+    if (!s->next_config) {
+        renew_mras(s);
         return;
+    }
     char buf[EV_TEXT_MAX];
     struct text fixed = text_of(buf, sizeof buf);
     config_fixed_changes(s->config, s->next_config, &fixed);
@@ -266,6 +294,7 @@ static void reload_finish(struct server *s)
     config_free(s->config);
     s->config = s->next_config;
     s->next_config = NULL;
+    renew_mras(s);
 }
 
 static void reload(struct server *s)
@@ -299,6 +328,39 @@ static void watch_store(struct server *s)
         reload_start(s, p, NULL);
     else
         reload_refused(s, "users.db", buf);
+}
+
+/* Another process has made a secret of MRAS credentials, or it is time for a new one. */
+static void watch_mras(struct server *s)
+{
+    struct mras_keys keys;
+    char buf[512];
+    struct text why = text_of(buf, sizeof buf);
+    if (s->next || s->loop.now_ms < s->mras_check_ms)
+        return;
+    s->mras_check_ms = s->loop.now_ms + MRAS_CHECK_MS;
+    int err = load_mras_keys(s, s->config, &keys, &why);
+    bool is_same = !err && mras_key_is_same(&keys, &s->policy->mras);
+    struct policy *p = err || is_same ? NULL : make_policy(s, s->config, &why);
+    explicit_bzero(&keys, sizeof keys);
+    if (p) {
+        reload_start(s, p, NULL);
+    } else if (!is_same) {
+        reload_refused(s, STATE_MRAS, buf);
+        s->mras_check_ms = s->loop.now_ms + MRAS_CHECK_AGAIN_MS;
+    }
+}
+
+static void on_mras_event(void *context, struct ev *e)
+{
+    e->time_us = loop_wallclock_us();
+    note_write(context, e);
+}
+
+static int start_mras(struct server *s)
+{
+    struct mras_terms terms = mras_terms(s);
+    return s->mras ? mras_start(s->mras, &s->loop, &terms, on_mras_event, s) : 0;
 }
 
 /* ---- ending ---- */
@@ -353,6 +415,7 @@ static void on_tick(struct timer *t)
     if (s->wants_reload)
         reload(s);
     watch_store(s);
+    watch_mras(s);
     if (s->drain_until_ms && (!allocations(s) || s->loop.now_ms >= s->drain_until_ms))
         s->loop.stop = true;
     loop_timer(&s->loop, &s->tick, s->loop.now_ms + TICK_MS);
@@ -455,6 +518,8 @@ int server_open(struct server *s, struct config *config, int argc, char **argv, 
     if (!err)
         err = open_listeners(s, why);
     if (!err)
+        err = mras_open(&s->mras, &config->mras, why);
+    if (!err)
         err = (s->policy = make_policy(s, config, why)) ? 0 : ERR_BAD;
     if (!err)
         err = drop_privileges(config, why);
@@ -464,6 +529,8 @@ int server_open(struct server *s, struct config *config, int argc, char **argv, 
         err = open_shared(s);
     if (!err)
         err = open_relays(s);
+    if (!err)
+        err = start_mras(s);
     if (err && why->n == 0)
         text_add(why, err == ERR_SYS ? strerror(errno) : err_text(err));
     return err;
@@ -480,6 +547,8 @@ void server_run(struct server *s)
         relay_end(&s->relays[i], "server stopped");
         drain_events(s);
     }
+    mras_close(s->mras);
+    s->mras = NULL;
     note(&e, EV_SERVER_STOPPED);
     note_write(s, &e);
 }
@@ -492,6 +561,7 @@ void server_close(struct server *s)
         relay_fini(&s->relays[i]);
     free(s->relays);
     free(s->fds);
+    mras_close(s->mras);
     policy_free(s->policy);
     policy_free(s->next);
     limiter_free(s->shared.limiter);

@@ -5,6 +5,7 @@
 #define APP_SERVER_H
 
 #include "app/eventlog.h"
+#include "app/mras.h"
 #include "app/relay.h"
 #include "app/state.h"
 
@@ -23,8 +24,10 @@ struct server {
     _Atomic unsigned pending; /* relays that have not taken `next` over */
     struct relay *relays;
     unsigned relays_n;
-    struct listen_fd *fds; /* for worker 0, then for worker 1 ... */
-    size_t fds_n;          /* for each worker */
+    struct listen_fd *fds;  /* for worker 0, then for worker 1 ... */
+    size_t fds_n;           /* for each worker */
+    struct mras *mras;      /* NULL: not configured */
+    uint64_t mras_check_ms; /* when its secrets are looked at next */
     char test_user[20], test_password[40];
     struct loop loop;
     struct source signals, bell;
