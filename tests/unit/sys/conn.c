@@ -50,6 +50,7 @@ struct end {
     enum conn_end why;
     char tls_why[100];
     enum plan at_end; /* CLOSE or TAKE (leave open) */
+    int drains;
     int sniffs;
     struct span sniffed;
     enum conn_sniff sniff_verdict;
@@ -153,6 +154,22 @@ static enum conn_sniff on_sniff(struct conn *c, struct span peeked)
     return e->sniff_verdict;
 }
 
+static void on_drained(struct conn *c)
+{
+    struct end *e = end_of(c);
+    e->drains++;
+    assert_int_equal(conn_unsent(c), 0);
+    if (e->plan == CLOSE) {
+        conn_close(c);
+        end_free(e);
+    } else if (e->plan == DETACH) {
+        assert_int_equal(conn_detach(c), 0);
+    } else if (e->plan == CONSUME_TWO) {
+        conn_consume(c, 2);
+    }
+}
+
+static const struct conn_ops drain_ops = {.bytes = on_bytes, .ended = on_end, .drained = on_drained};
 static const struct conn_ops plain_ops = {.bytes = on_bytes, .ended = on_end};
 static const struct conn_ops sniff_ops = {.bytes = on_bytes, .ended = on_end, .sniff = on_sniff};
 
@@ -327,6 +344,43 @@ static void pause_leaves_the_bytes_in_the_kernel(void **state)
     shutdown(fd, SHUT_WR);
     settle();
     assert_int_equal(a.ends, 0);
+    conn_resume(a.conn);
+    run_until(&loop, a.ends);
+    assert_int_equal(a.got, 7);
+    assert_int_equal(a.why, CONN_END_EOF);
+    end_close(&a);
+    close(fd);
+}
+
+/* What was not consumed when the other side ended can still be looked at; a reset leaves nothing. */
+static void unread_bytes_survive_the_end(void **state)
+{
+    int fd = open_pair(&a, &plain_ops);
+    a.plan = TAKE_NOTHING;
+    put(fd, "half");
+    shutdown(fd, SHUT_WR);
+    run_until(&loop, a.ends);
+    assert_int_equal(conn_unread(a.conn).n, 4);
+    sock_abort(fd);
+    run_until(&loop, !a.conn->loop);
+    assert_int_equal(conn_unread(a.conn).n, 0);
+    assert_int_equal(a.ends, 1);
+    end_close(&a);
+}
+
+/* Both directions are shut while it is paused: a hang-up for the kernel, yet the bytes are there and are read later. */
+static void paused_and_hung_up_loses_nothing(void **state)
+{
+    int fd = open_pair(&a, &plain_ops);
+    conn_pause(a.conn);
+    put(fd, "waiting");
+    shutdown(fd, SHUT_WR);
+    shutdown(a.conn->src.fd, SHUT_WR);
+    settle();
+    assert_int_equal(a.ends, 0);
+    uint64_t before = loop_clock_ms();
+    loop_turn(&loop, 30); /* without spinning meanwhile */
+    assert_true(loop_clock_ms() >= before + 29);
     conn_resume(a.conn);
     run_until(&loop, a.ends);
     assert_int_equal(a.got, 7);
@@ -575,7 +629,7 @@ static void full_is_refused_whole(void **state)
     static uint8_t some[100003];
     reader = (struct end){.wants_pattern = true};
     size_t accepted = write_until_full(a.conn, 0);
-    for (int i = 0; i < 200; i++) { /* a reader that is slow: the rest moves in its buffer */
+    for (int i = 0; i < 60; i++) { /* a reader that is slow: the rest moves in its buffer */
         ssize_t n = recv(fd, some, sizeof some, 0);
         note(&reader, span_of(some, n > 0 ? (size_t)n : 0));
         loop_turn(&loop, 1);
@@ -589,6 +643,53 @@ static void full_is_refused_whole(void **state)
     loop_turn(&loop, 30); /* nothing waits for EPOLLOUT now */
     assert_true(loop_clock_ms() >= before + 29);
     assert_int_equal(write_text(a.conn, "x"), 0);
+    end_close(&a);
+    close(fd);
+}
+
+/* A conn with kept output, and a reader who takes it all. */
+static int open_full(struct end *e, enum plan plan)
+{
+    int fd = open_pair(e, &drain_ops);
+    e->plan = plan;
+    write_until_full(e->conn, 0);
+    assert_int_equal(e->drains, 0); /* never from inside conn_write */
+    return fd;
+}
+
+static void drained_is_told_once(void **state)
+{
+    static struct end reader;
+    reader = (struct end){.got = 0};
+    int fd = open_full(&a, TAKE);
+    run_until(&loop, drain(fd, &reader) && a.drains);
+    assert_int_equal(write_text(a.conn, "x"), 0); /* goes at once: nothing to tell */
+    settle();
+    assert_int_equal(a.drains, 1);
+    write_until_full(a.conn, 0);
+    run_until(&loop, drain(fd, &reader) && a.drains == 2);
+    end_close(&a);
+    close(fd);
+}
+
+static void drained_may_take_the_conn_away(void **state)
+{
+    static struct end reader;
+    reader = (struct end){.got = 0};
+    int fd = open_full(&a, CLOSE);
+    run_until(&loop, drain(fd, &reader) && !a.conn);
+    close(fd);
+    fd = open_full(&a, TAKE_NOTHING);
+    put(fd, "kept");
+    run_until(&loop, conn_unread(a.conn).n == 4);
+    a.plan = CONSUME_TWO;
+    run_until(&loop, drain(fd, &reader) && a.drains);
+    assert_int_equal(conn_unread(a.conn).n, 2);
+    a.plan = DETACH;
+    write_until_full(a.conn, 0);
+    run_until(&loop, drain(fd, &reader) && a.drains == 2);
+    assert_null(a.conn->loop);
+    assert_memory_equal(conn_unread(a.conn).p, "pt", 2);
     end_close(&a);
     close(fd);
 }
@@ -1237,6 +1338,8 @@ int main(void)
         PLAIN_TEST(too_long_a_message_ends_it),
         PLAIN_TEST(budget_lets_others_in),
         PLAIN_TEST(pause_leaves_the_bytes_in_the_kernel),
+        PLAIN_TEST(unread_bytes_survive_the_end),
+        PLAIN_TEST(paused_and_hung_up_loses_nothing),
         PLAIN_TEST(pause_inside_bytes_keeps_the_rest),
         PLAIN_TEST(paused_with_much_kept_is_not_too_long),
         PLAIN_TEST(paused_notices_a_reset_without_spinning),
@@ -1250,6 +1353,8 @@ int main(void)
         PLAIN_TEST(detached_is_silent),
         PLAIN_TEST(parts_in_order),
         PLAIN_TEST(full_is_refused_whole),
+        PLAIN_TEST(drained_is_told_once),
+        PLAIN_TEST(drained_may_take_the_conn_away),
         PLAIN_TEST(larger_than_out_max_is_refused),
         PLAIN_TEST(writing_to_a_reset_socket),
         PLAIN_TEST(last_bytes_are_read_after_a_failed_write),
