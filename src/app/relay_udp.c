@@ -178,17 +178,30 @@ static void assoc_try(struct listener *l, const struct tuple *tuple, struct span
     if (!limiter_may_answer(r->limiter, &tuple->client, 60, relay_loop(r)->now_ms))
         return;
     a->dtls = dtls_accept(l->dtls, &tuple->client, datagram, &assoc_ops, a);
-    if (a->dtls)
-        assoc_adopt(a);
-    else
+    if (!a->dtls) {
         assoc_give_back(a);
+        return;
+    }
+    struct assoc *old = assoc_find(r, tuple);
+    if (old)
+        assoc_close(old, "the client began anew");
+    assoc_adopt(a);
+}
+
+/* A ClientHello of epoch 0: a client that has lost its association begins anew at the same address. The old one ends
+ * when the cookie comes back, not before (RFC 6347 s.4.2.8). */
+static bool begins_anew(const struct assoc *a, struct span datagram)
+{
+    enum { HANDSHAKE = 22, CLIENT_HELLO = 1, RECORD_HEADER = 13 };
+    return dtls_is_ready(a->dtls) && datagram.n > RECORD_HEADER && datagram.p[0] == HANDSHAKE && !datagram.p[3] &&
+           !datagram.p[4] && datagram.p[RECORD_HEADER] == CLIENT_HELLO;
 }
 
 static void dtls_datagram(struct listener *l, struct tuple tuple, struct span datagram)
 {
     tuple.transport = TRANSPORT_DTLS;
     struct assoc *a = assoc_find(l->relay, &tuple);
-    if (!a) {
+    if (!a || begins_anew(a, datagram)) {
         assoc_try(l, &tuple, datagram);
         return;
     }

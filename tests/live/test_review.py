@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import socket
 import time
+import unittest
 
 from case import PEER_IP, LiveTest, causeway_only, credential
 from server import CausewayServer, Options, StartError
-from turnclient import Message, Method, TcpAllocation
+from turnclient import Client, Dtls, Message, Method, TcpAllocation, allocate_request, value
 
 
 @causeway_only
@@ -77,3 +78,27 @@ class Strangers(LiveTest):
         for _ in range(15):
             self.assertLess(self.server.memory_kib() - before, 100 * count, f"KiB for {count} strangers")
             time.sleep(0.3)
+
+
+@causeway_only
+@unittest.skipUnless(Dtls.is_available(), "no openssl program")
+class Anew(LiveTest):
+    """A DTLS client that was killed comes back at the same address (RFC 6347 s.4.2.8)."""
+
+    options = Options(workers=1)
+
+    def begin(self, port: int) -> Client:
+        client = Client(Dtls(self.server.address(), "127.0.0.1", port), credential())
+        self.addCleanup(client.close)
+        client.call(allocate_request(value.UDP))
+        return client
+
+    def test_killed_client_comes_back(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        killed = self.begin(port)
+        killed.transport._child.kill()
+        killed.transport._child.wait()
+        self.begin(port)
+        self.assertTrue(self.server.wait_event("allocation ended", reason="control connection closed"))
