@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "session.h"
 #include "sys/sock.h"
 
 enum { AT_ONCE = 64, HELLO_BYTES = 8, HELLO_MARK = 0x62656e63 };
@@ -101,6 +102,8 @@ void link_open(struct loop *l, const struct addr *through, const struct addr *fa
     link_.count = count;
     link_.near = calloc(count, sizeof *link_.near);
     link_.listener = (struct source){.fd = sock_listen(far, false, 4096), .ready = accept_all};
+    if (link_.listener.fd >= 0)
+        session_widen(link_.listener.fd, FAR_BUFFER);
     if (link_.listener.fd < 0 || loop_add(l, &link_.listener, EPOLLIN) < 0)
         fail("cannot listen at the far end");
     else

@@ -20,11 +20,20 @@ static int fail(const char *what)
 
 /* ---- messages ---- */
 
-static int dial(const struct addr *to, bool udp)
+void session_widen(int fd, int bytes)
+{
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes))
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+}
+
+/* `buffer`: of what it receives, in bytes; 0: as the kernel likes. */
+static int dial(const struct addr *to, bool udp, int buffer)
 {
     struct sockaddr_storage ss;
     socklen_t n = sock_from_addr(to, &ss);
     int fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && buffer)
+        session_widen(fd, buffer);
     if (fd < 0 || connect(fd, (struct sockaddr *)&ss, n)) {
         if (fd >= 0)
             close(fd);
@@ -143,7 +152,7 @@ int session_open(struct session *s, const struct session_server *server, bool ud
 {
     uint8_t buf[MESSAGE_MAX];
     static _Thread_local struct stun_msg m;
-    *s = (struct session){.server = server, .is_udp = udp, .control = dial(&server->addr, udp)};
+    *s = (struct session){.server = server, .is_udp = udp, .control = dial(&server->addr, udp, 0)};
     if (s->control < 0)
         return fail("connect");
     if (allocate(s, false, &m, buf) || learn(s, &m) || allocate(s, true, &m, buf) || refused(&m) ||
@@ -194,12 +203,12 @@ int session_attempt(struct session *s, int *near, int *far)
     static _Thread_local struct stun_msg m;
     uint32_t id;
     *near = -1;
-    *far = dial(&s->relayed, false);
+    *far = dial(&s->relayed, false, FAR_BUFFER);
     if (*far < 0)
         return fail("the relayed address does not answer");
     if (expect(s, s->control, STUN_CONNECTION_ATTEMPT, NULL, buf, &m) || stun_get_u32(&m, AT_CONNECTION_ID, &id))
         return fail("no ConnectionAttempt");
-    *near = dial(&s->server->addr, false);
+    *near = dial(&s->server->addr, false, 0);
     if (*near < 0)
         return fail("connect for the bind");
     return bind_connection(s, *near, id);

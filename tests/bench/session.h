@@ -13,6 +13,13 @@ struct session_server {
     const char *user, *password;
 };
 
+/* What the far ends of streams may hold unread. The kernel's own tuning of fast loopback connections is a game of
+ * chance: some stay at 128 kB for ever and halve the rate of whatever is measured, so that it is set, before the
+ * connection is made or on the listener, for every contestant alike. */
+enum { FAR_BUFFER = 4 << 20 };
+/* The receive buffer of a socket; beyond the system's limit only as root. */
+void session_widen(int fd, int bytes);
+
 struct session {
     const struct session_server *server;
     int control; /* connection or socket to the server; -1: closed */
