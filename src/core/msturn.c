@@ -152,8 +152,8 @@ static void keep_answer(struct request *r, struct span bytes)
 static void answer(struct turn *t, struct request *r, int code)
 {
     if (code) {
-        turn_log_refusal(r, code);
         code = code_on_wire(t, r, code);
+        turn_log_refusal(r, code);
         ms_begin(r->acts, &r->flow, &r->w, r->m->method, STUN_ERROR, stun_tid(r->m));
         put_refusal(t, r, code);
     }
@@ -220,11 +220,11 @@ static int allocate_again(struct turn *t, struct request *r)
     turn_log_refreshed(r, lifetime);
     if (lifetime) {
         alloc_set_lifetime(t, a, ADDR_NONE, lifetime);
-    } else {
-        r->a = NULL;
-        alloc_end(t, a, "released by the client", r->acts);
+        return 0;
     }
-    return 0;
+    answer(t, r, 0);
+    alloc_end(t, a, "released by the client", r->acts);
+    return TURN_LATER;
 }
 
 static int allocate_new(struct turn *t, struct request *r)
@@ -299,12 +299,12 @@ static int set_active_destination(struct turn *t, struct request *r)
     if (stun_get_addr(r->m, AT_DESTINATION_ADDRESS, &named) || !named.port)
         return r->why = "no usable DESTINATION-ADDRESS", 400;
     code = turn_judge_peer(t, r, &named, &peer);
+    if (!code && r->a->relay == TRANSPORT_TCP && !peer_by_addr(&t->table, peer.port, &peer.addr))
+        code = (r->why = "no connection with this destination", 443);
     if (!code)
         code = ms_permit(t, r, &peer, &named);
     if (code)
         return code;
-    if (r->a->relay == TRANSPORT_TCP && !peer_by_addr(&t->table, peer.port, &peer.addr))
-        return r->why = "no connection with this destination", 443;
     r->a->ms->active = peer.addr;
     put_sequence(r, r->a);
     return 0;

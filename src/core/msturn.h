@@ -25,6 +25,7 @@ struct ms_alloc {
     uint32_t top;       /* the highest sequence number seen */
     uint64_t seen;      /* bit n: top - n was seen; 0: none yet */
     struct addr active; /* destination, as the relay sees it; ADDR_NONE: none */
+    bool has_fin;       /* the client sends no more */
     uint16_t answer_n;
     uint8_t answer[MS_ANSWER_MAX]; /* the last one, for a retransmitted request; as it lay on the wire */
 };

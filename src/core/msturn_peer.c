@@ -164,8 +164,12 @@ static void log_ended(const struct turn *t, const struct peer *x, struct acts *a
     ev_u64(e, EVF_BYTES_UP, x->up_bytes);
     ev_u64(e, EVF_BYTES_DOWN, x->down_bytes);
     ev_u64(e, EVF_DURATION, t->now_ms - x->bound_ms);
-    ev_str(e, EVF_CLOSED_BY, x->why_ended ? "peer" : "server");
-    ev_str(e, EVF_REASON, x->why_ended ? x->why_ended : a->why_ended ? a->why_ended : "the permission ended");
+    ev_str(e, EVF_CLOSED_BY, x->why_ended ? "peer" : a->ms->has_fin ? "client" : "server");
+    ev_str(e, EVF_REASON,
+           x->why_ended     ? x->why_ended
+           : a->ms->has_fin ? "eof"
+           : a->why_ended   ? a->why_ended
+                            : "the permission ended");
 }
 
 /* When the connection with the active destination ends, so does that of the client (A.8.2). */
@@ -357,6 +361,7 @@ bool turn_client_fin(struct turn *t, const struct flow *flow, struct acts *acts)
     struct peer *active = peer_by_addr(&t->table, p, &a->ms->active);
     if (!active || active->state != PEER_JOINED)
         return false;
+    a->ms->has_fin = true;
     acts_add(acts, ACT_FIN_PEER)->link = active->link;
     for (struct list *l = p->peers.next, *next; l != &p->peers; l = next) {
         next = l->next;

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "scenes/ms.h"
 #include "wire/frame.h"
 
 enum { SHOWN_MAX = 60 }; /* longer payloads are told by their size */
@@ -169,6 +170,8 @@ static void show_message(struct stage *s, struct client *c, struct span bytes)
 void show_to_client(struct stage *s, const struct act *act)
 {
     struct client *c = act->flow.link;
+    if (ms_show(s, act))
+        return;
     text_addf(&s->out, "> %s", c->name);
     if (act->head.n == CHANNEL_HEADER && (act->head.p[0] & 0xc0) == 0x40) {
         text_addf(&s->out, " channel 0x%04x", be16_get(act->head.p));

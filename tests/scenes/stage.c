@@ -320,6 +320,7 @@ void stage_init(struct stage *s, struct text out)
     s->port_max = 59999;
     s->policy.lifetime_default_s = 600;
     s->policy.lifetime_max_s = 3600;
+    s->policy.ms_version = 2;
 }
 
 static void end_worker(struct stage *s, unsigned w)

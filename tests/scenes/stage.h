@@ -27,6 +27,9 @@ struct client {
     uint8_t tid[STUN_TID]; /* of its last request */
     char nonce[128];       /* last one it was given */
     size_t nonce_n;
+    uint8_t ms_id[20]; /* of MS-TURN: connection id, last sequence number, how its requests are protected */
+    uint32_t ms_sequence;
+    enum integrity_rule ms_rule; /* INTEGRITY_NONE: it has not spoken the dialect */
 };
 
 /* A relayed datagram on its way to another relayed port of ours. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "scenes/message.h"
+#include "scenes/ms.h"
 
 static uint8_t filler[2048];
 
@@ -99,6 +100,8 @@ static void play_client(struct stage *s, struct client *c, const struct words *x
     static uint8_t buf[8192];
     const char *verb = words_at(x, 1);
     struct turn *t = s->turns[c->worker];
+    if (ms_play_client(s, c, x))
+        return;
     if (strcmp(verb, "close") == 0) {
         turn_client_closed(t, &c->flow, s->acts);
         stage_act(s, c->worker);
@@ -166,6 +169,8 @@ static void end_all(struct stage *s)
 static void play_server(struct stage *s, const struct words *x)
 {
     const char *verb = words_at(x, 0);
+    if (ms_play(s, x))
+        return;
     if (strcmp(verb, "at") == 0)
         stage_advance(s, words_ms(words_at(x, 1)));
     else if (strcmp(verb, "wait") == 0)
