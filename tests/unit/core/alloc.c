@@ -30,10 +30,10 @@ static void *scarce_realloc(void *p, size_t size)
 
 #define calloc  scarce_calloc
 #define realloc scarce_realloc
-#include "base/heap.c"
-#include "base/map.c"
-#include "base/pool.c"
-#include "core/limit.c"
+#include "../../../src/base/heap.c"
+#include "../../../src/base/map.c"
+#include "../../../src/base/pool.c"
+#include "../../../src/core/limit.c"
 #undef calloc
 #undef realloc
 
