@@ -169,8 +169,10 @@ static void take_policy(struct mail *m, struct worker *w)
 static void take_drain(struct mail *m, struct worker *w)
 {
     struct relay *r = w->user;
+    struct letter *x = container_of(m, struct letter, mail);
     turn_drain(r->turn);
-    free(container_of(m, struct letter, mail));
+    atomic_fetch_sub(x->done, 1);
+    free(x);
 }
 
 static int post(struct relay *r, struct letter letter)
@@ -188,9 +190,9 @@ int relay_post_policy(struct relay *r, const struct policy *policy, _Atomic unsi
     return post(r, (struct letter){.mail.deliver = take_policy, .policy = policy, .done = done});
 }
 
-int relay_post_drain(struct relay *r)
+int relay_post_drain(struct relay *r, _Atomic unsigned *done)
 {
-    return post(r, (struct letter){.mail.deliver = take_drain});
+    return post(r, (struct letter){.mail.deliver = take_drain, .done = done});
 }
 
 /* ---- life ---- */

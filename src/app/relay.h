@@ -69,7 +69,8 @@ void relay_fini(struct relay *r);
 /* Mail from the server's thread. Each mail is freed by the receiver. `done` counts down when the relay has taken the
  * policy over. 0 or ERR_NOMEM. */
 int relay_post_policy(struct relay *r, const struct policy *policy, _Atomic unsigned *done);
-int relay_post_drain(struct relay *r);
+/* From then on no allocation comes into being that `allocations` does not count yet. */
+int relay_post_drain(struct relay *r, _Atomic unsigned *done);
 
 /* ---- between the files of the relay ---- */
 

@@ -18,6 +18,7 @@ enum {
     MRAS_CHECK_MS = 5000,
     MRAS_CHECK_AGAIN_MS = 60000, /* after a failure */
     LOG_DELAY_MS = 20,
+    DRAIN_LOOK_MS = 20, /* the first look whether anything is to be waited for */
     BACKLOG = 4096,
     LISTENER_BUFFER = 4 << 20, /* of a UDP listener: all clients of a worker share it */
 };
@@ -381,13 +382,13 @@ static void drain(struct server *s)
         return;
     }
     s->drain_until_ms = s->loop.now_ms + (uint64_t)s->config->drain_s * 1000 + 1;
+    atomic_store(&s->open, s->relays_n);
     for (unsigned i = 0; i < s->relays_n; i++)
-        must(relay_post_drain(&s->relays[i]) == 0);
+        must(relay_post_drain(&s->relays[i], &s->open) == 0);
     ev_u64(note(&e, EV_SERVER_DRAINING), EVF_COUNT, allocations(s));
     ev_str(&e, EVF_REASON, "no new allocations; a second signal ends at once");
     note_write(s, &e);
-    if (!allocations(s))
-        s->loop.stop = true;
+    loop_timer(&s->loop, &s->tick, s->loop.now_ms + DRAIN_LOOK_MS);
 }
 
 static void on_signal(struct source *src, uint32_t events)
@@ -416,7 +417,7 @@ static void on_tick(struct timer *t)
         reload(s);
     watch_store(s);
     watch_mras(s);
-    if (s->drain_until_ms && (!allocations(s) || s->loop.now_ms >= s->drain_until_ms))
+    if (s->drain_until_ms && ((!atomic_load(&s->open) && !allocations(s)) || s->loop.now_ms >= s->drain_until_ms))
         s->loop.stop = true;
     loop_timer(&s->loop, &s->tick, s->loop.now_ms + TICK_MS);
 }

@@ -22,6 +22,7 @@ struct server {
     struct policy *policy, *next, *old; /* in force; being taken over; to be freed once it is */
     struct config *next_config;
     _Atomic unsigned pending; /* relays that have not taken `next` over */
+    _Atomic unsigned open;    /* while draining: relays that still make allocations */
     struct relay *relays;
     unsigned relays_n;
     struct listen_fd *fds;  /* for worker 0, then for worker 1 ... */
