@@ -15,8 +15,9 @@ enum {
     UNSENT_MANY = 96 * 1024, /* with so much unsent nothing more is read for this side */
     JOINED_IN_MAX = 70000,   /* more than the longest packet of RFC 4571 */
     JOINED_OUT_MAX = 256 * 1024,
-    PACKET_MS = 200,   /* so long the rest of a packet is waited for */
-    LINGER_MS = 30000, /* so long a dropped peer may take for its last bytes, and a client after its active peer */
+    PACKET_MS = 200, /* so long the rest of a stream's first packet is waited for: there may be no packets at all */
+    PACKET_LATE_MS = 3000, /* and of later ones: TCP may have to send again, and some clients want whole packets */
+    LINGER_MS = 30000,     /* so long a dropped peer may take for its last bytes, and a client after its active peer */
 };
 
 static uint64_t now_of(const struct relay *r)
@@ -100,11 +101,12 @@ static size_t forward(struct peer_conn *x, struct span in, bool hurry)
         }
         size_t n = rfc4571_next(&cut, span_skip(in, done), TURN_PEER_BYTES_MAX, hurry);
         if (n == 0) {
-            peer_timer(x, PACKET_MS);
+            peer_timer(x, x->has_packets ? PACKET_LATE_MS : PACKET_MS);
             break;
         }
         if (!peer_may_bring(x, n))
             break;
+        x->has_packets |= !x->cut.owed && !cut.owed && !cut.has_high;
         x->cut = cut;
         turn_peer_bytes(r->turn, x->handle, span_take(span_skip(in, done), n), r->acts);
         relay_act(r);

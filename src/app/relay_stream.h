@@ -71,7 +71,8 @@ struct peer_conn {
     uint8_t *early; /* what waits for the dial */
     size_t early_n;
     bool is_joined, is_held, is_lingering;
-    bool has_ended; /* its FIN has come, and is told when all before it is */
+    bool has_packets; /* a whole packet has come */
+    bool has_ended;   /* its FIN has come, and is told when all before it is */
     bool wants_fin;
 };
 

@@ -108,7 +108,7 @@ class Nice(LiveTest):
     def test_udp(self):
         for got, _, good in self.play("udp", "udp", 4000):
             self.assertEqual(good, got)
-            self.assertGreater(got, 3900)
+            self.assertGreater(got, 3000)  # datagrams: a slow machine may lose some
 
     def test_tcp(self):
         for kinds in (("tcp", "tcp"), ("tls", "tls"), ("tcp", "tls")):
