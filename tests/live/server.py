@@ -246,10 +246,11 @@ class CausewayServer(Server):
         return [*words, *given.extra]
 
     def write_config(self, text: str) -> Path:
-        """(Re)write the configuration file."""
+        """(Re)write the configuration file, in one step: a reload may be reading it."""
         path = self.folder / "causeway.conf"
-        path.write_text(text)
-        return path
+        fresh = path.with_suffix(".new")
+        fresh.write_text(text)
+        return fresh.replace(path)
 
     def reload(self, config: str) -> None:
         """Rewrite the configuration file and send SIGHUP."""

@@ -17,7 +17,7 @@ from case import causeway_only
 from server import OTHER_PASSWORD, PASSWORD, CausewayServer, Options, StartError, is_there
 from stream import ends, pattern
 from turnclient import (
-    Address, Client, Credential, Message, Method, TcpAllocation, UdpAllocation, allocate_request, value,
+    Address, Allocation, Client, Credential, Message, Method, TcpAllocation, UdpAllocation, allocate_request, value,
 )
 
 
@@ -208,8 +208,7 @@ class Ending(LifeTest):
         server = self.start()
         with UdpAllocation(server.address(), "alice", PASSWORD, kind="tcp") as relay:
             relay.permit("127.0.0.2")
-            server.signal(signal.SIGTERM)
-            self.assertIsNotNone(server.wait_event("draining"))
+            self.drain(server, relay)
             peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.addCleanup(peer.close)
             peer.bind(("127.0.0.2", 0))
@@ -220,6 +219,12 @@ class Ending(LifeTest):
             self.assert_no_new_ones(server)
             self.assertTrue(server.is_alive())
         self.assertEqual(server.wait(20), 0)
+
+    def drain(self, server: CausewayServer, relay: Allocation) -> None:
+        """SIGTERM, when the server has surely counted the allocation."""
+        relay.refresh()
+        server.signal(signal.SIGTERM)
+        self.assertIsNotNone(server.wait_event("draining"))
 
     def assert_no_new_ones(self, server: CausewayServer) -> None:
         """New allocations are refused, or new clients not even heard."""
@@ -232,9 +237,8 @@ class Ending(LifeTest):
 
     def test_second_signal_ends_the_drain(self):
         server = self.start()
-        with UdpAllocation(server.address(), "alice", PASSWORD, kind="udp"):
-            server.signal(signal.SIGTERM)
-            self.assertIsNotNone(server.wait_event("draining"))
+        with UdpAllocation(server.address(), "alice", PASSWORD, kind="udp") as relay:
+            self.drain(server, relay)
             self.assertTrue(server.is_alive())
             server.signal(signal.SIGTERM)
             self.assertEqual(server.wait(10), 0)
@@ -242,8 +246,8 @@ class Ending(LifeTest):
     def test_grace_time(self):
         server = self.start(extra=("--drain", "2s"))
         with UdpAllocation(server.address(), "alice", PASSWORD, kind="tcp") as relay:
-            server.signal(signal.SIGTERM)
             began = time.monotonic()
+            self.drain(server, relay)
             self.assertEqual(server.wait(20), 0)
             self.assertGreater(time.monotonic() - began, 1)
             self.assertTrue(ends(relay.client.transport.sock))
@@ -255,8 +259,7 @@ class Ending(LifeTest):
         with TcpAllocation(server.address(), "alice", PASSWORD) as relay:
             sock = relay.connect(listener.getsockname())
             peer, _ = listener.accept()
-            server.signal(signal.SIGTERM)
-            self.assertIsNotNone(server.wait_event("draining"))
+            self.drain(server, relay)
             want = pattern(300_000)
             sock.sendall(want)
             sock.shutdown(socket.SHUT_WR)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import time
+import unittest
 
 from case import LiveTest, causeway_only, credential
 from pairing import ByAttempt, ByConnect, Pairing, load_concrete
 from server import OTHER, USER, Options
 from stream import MB, Reader, Sender, describe, ends, pattern
 from turnclient import (
-    At, Client, Message, Method, TcpAllocation, allocate_request, bind_request, peer_request, value,
+    At, Client, Message, Method, NoAnswer, TcpAllocation, allocate_request, bind_request, peer_request, value,
 )
 
 RETURN_S = 10.0
@@ -364,7 +366,68 @@ class GuessingIds(LimitTest):
             self.assertEqual(peer.recv(10), b"mine")
 
 
+@causeway_only
+@unittest.skipUnless(shutil.which("prlimit"), "prlimit is not installed")
+class FewDescriptors(LimitTest):
+    """The kernel's limit of open files is met: 508 or a refused connection, and everything else goes on (checklist S51)."""
+
+    options = Options(prefix=("prlimit", "--nofile=64:64", "--"))
+
+    def test_allocations(self):
+        held, codes = [], set()
+        for _ in range(100):
+            client, code = self.allocate()
+            codes.add(code)
+            if code:
+                break
+            held.append(client)
+        self.assertEqual(codes, {0, 508})
+        with Client.open(self.server.address(), "udp") as other:
+            other.binding()
+        for client in held:
+            client.call(Message(Method.REFRESH))
+            self.release(client)
+        self.release(self.assert_soon_allowed())
+
+    def test_connections(self):
+        held = []
+        for _ in range(100):
+            try:
+                held.append(socket.create_connection(self.server.address(), 5))
+            except ConnectionError:  # no room
+                continue
+            self.addCleanup(held[-1].close)
+        with Client.open(self.server.address(), "udp") as other:
+            other.binding()
+        for sock in held:
+            sock.close()
+        self.release(self.assert_soon_allowed())
+        end = time.monotonic() + RETURN_S
+        while True:
+            try:
+                with Client.open(self.server.address(), "tcp") as client:
+                    client.binding(2)
+                return
+            except (OSError, NoAnswer):
+                self.assertLess(time.monotonic(), end, "no connection is accepted any more")
+
+    def test_connects_and_attempts(self):
+        relay, listener = self.tcp(), self.listener()
+        codes = set()
+        for _ in range(60):
+            other = self.listener()
+            codes.add(relay.client.try_call(peer_request(Method.CONNECT, other.getsockname())).code)
+        self.assertLessEqual(codes, {0, 447, 486, 508})
+        self.assertGreater(len(codes), 1, codes)
+        relay.refresh(0)
+        relay.close()
+        again = self.tcp()
+        with again.connect(listener.getsockname()) as sock:
+            sock.sendall(b"works")
+            self.assertEqual(self.accept(listener).recv(10), b"works")
+
+
 def load_tests(loader, _tests, _pattern):
     """Leave the mix-ins out."""
     return load_concrete(loader, PerUser, InTotal, PerSource, PerAllocation, ConnectRate, BandwidthAfterConnect,
-                         BandwidthAfterAttempt, UdpBandwidth, Strangers, GuessingIds)
+                         BandwidthAfterAttempt, UdpBandwidth, Strangers, GuessingIds, FewDescriptors)
