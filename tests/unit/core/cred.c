@@ -27,7 +27,7 @@ static int counted_digest(const struct span *parts, size_t n, uint8_t out[SHA256
 
 #define stun_verify   counted_verify
 #define digest_sha256 counted_digest
-#include "core/cred.c"
+#include "../../../src/core/cred.c"
 #undef stun_verify
 #undef digest_sha256
 
