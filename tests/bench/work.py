@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable
 
 import measure
@@ -59,7 +59,6 @@ class Work:
     metrics: tuple[Metric, ...]
     rows: tuple[Row, ...] = ()
     is_pinned: bool = True  # relay and generator on cores of their own
-    notes: str = field(default="")
 
 
 def _bulk(flows: int) -> Work:
