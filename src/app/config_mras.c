@@ -99,7 +99,7 @@ static int parse_relay(const char *text, struct mras_relay *out, char host[MRAS_
     size_t n = strcspn(text, is_v6 ? "]" : ":");
     struct span name = is_v6 ? span_of(text + 1, n - 1) : span_of(text, n);
     const char *behind = text + n + (is_v6 && text[n] == ']');
-    if (name.n > MRAS_HOST_MAX || (behind[0] && behind[0] != ':'))
+    if (name.n > MRAS_HOST_MAX || (is_v6 && text[n] != ']') || (behind[0] && behind[0] != ':'))
         return ERR_BAD;
     memcpy(host, name.p, name.n);
     host[name.n] = 0;
