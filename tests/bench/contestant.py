@@ -1,4 +1,4 @@
-"""Who takes part: Causeway and its peers, each started anew for every measurement, on one core, and removed after it."""
+"""Who takes part: Causeway and its peers, each started anew for every measurement, on one core, and swept away."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Place:
 
 
 class Contestant:
-    """A relay. `reach` says how the load generator gets through it: its own words for `turn` relays and bare proxies."""
+    """A relay: a TURN server or a bare TCP proxy."""
 
     name = ""
     title = ""
@@ -151,9 +151,9 @@ class HaproxySplice(Contestant):
     def command(self, folder: Path) -> list[str]:
         config = folder / "haproxy.cfg"
         config.write_text(
-            f"global\n maxconn 4096\n maxpipes 2048\n nbthread 1\ndefaults\n mode tcp\n{self.options} timeout connect 30s\n"
-            f" timeout client 60s\n timeout server 60s\nlisten relay\n bind 127.0.0.1:{self.port} backlog 4096\n"
-            f" server far 127.0.0.1:{self.far_port}\n", encoding="ascii")
+            f"global\n maxconn 4096\n maxpipes 2048\n nbthread 1\ndefaults\n mode tcp\n{self.options}"
+            f" timeout connect 30s\n timeout client 60s\n timeout server 60s\n"
+            f"listen relay\n bind 127.0.0.1:{self.port} backlog 4096\n server far 127.0.0.1:{self.far_port}\n", encoding="ascii")
         return ["haproxy", "-f", str(config), "-db"]
 
 

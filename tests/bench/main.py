@@ -23,9 +23,9 @@ PROGRAMS = {"coturn": "turnserver", "haproxy": "haproxy", "nginx": "nginx", "tas
 def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="script/bench", description="Measure Causeway beside coturn, HAProxy and nginx: every byte verified, relay "
-        "and load on a core each, contestants interleaved. Writes build/bench/result.md, result.json and plots. Exit "
-        "code 0: every row reached, 1: some are short, 2: it could not be measured.",
+        prog="script/bench", description="Measure Causeway beside coturn, HAProxy and nginx: every byte verified, "
+        "relay and load on a core each, contestants interleaved. Writes build/bench/result.md, result.json and "
+        "plots. Exit code 0: every row reached, 1: some are short, 2: it could not be measured.",
         epilog="works: " + " ".join(w.name for w in work.ALL))
     parser.add_argument("--quick", action="store_true",
                         help="one short round with few connections, to see that it runs; only lost bytes are judged")

@@ -15,6 +15,8 @@ from work import NOISE, NOT_WORSE, Metric, Row, Work
 DAMAGE = {"lost_flows": "lost flows", "broken_flows": "broken flows", "corrupt": "corrupt datagrams",
           "failed": "failed sessions", "error": "failed measurements"}
 
+BUSY = 1.0  # load average before the run, above which its figures are doubtful
+
 
 @dataclass
 class Result:
@@ -116,6 +118,9 @@ def markdown(result: Result, verdicts: list[Verdict]) -> str:
     """The whole report."""
     reached = sum(v.is_reached for v in verdicts)
     parts = [_head(result), f"**{reached} of {len(verdicts)} rows reached.**"]
+    if result.load[0] > BUSY:
+        parts.append("Other programs had the machine, too: rates and times of this run say little, CPU seconds are "
+                     "somewhat too high for everybody.")
     if result.is_quick:
         parts.append("This was the quick form: one short round with few connections. It shows that everything runs; "
                      "its figures mean nothing.")
@@ -128,8 +133,9 @@ def _head(result: Result) -> str:
     m = result.machine
     versions = ", ".join(f"{contestant.ALL[name].title} {version}" for name, version in result.versions.items())
     rounds = f"{result.rounds} round{'s'[:result.rounds > 1]}, interleaved; medians"
-    return (f"{m['time']}: {m['processor']}, {m['cores']} cores, {m['memory_gb']} GB; Linux {m['kernel']}, {m['system']}; "
-            f"load average before and meanwhile {result.load[0]}-{max(result.load)} (the benchmark itself is 2). "
+    return (f"{m['time']}: {m['processor']}, {m['cores']} cores, {m['memory_gb']} GB; Linux {m['kernel']}, "
+            f"{m['system']}; load average before and meanwhile "
+            f"{result.load[0]}-{max(result.load)} (the benchmark itself is 2). "
             f"{rounds}. {versions}.")
 
 
@@ -231,7 +237,8 @@ def _short(work: Work) -> str:
     family, *rest = work.name.split("-")
     if family == "udp":
         burst, direction = rest[1:]
-        return f"{'singles' if burst == '1' else 'bursts of ' + burst}, {'to peer' if direction == 'up' else 'to client'}"
+        shape = "singles" if burst == "1" else f"bursts of {burst}"
+        return f"{shape}, to {'peer' if direction == 'up' else 'client'}"
     if family == "idle":
         return work.title.removeprefix("idle ")
     return f"{rest[0]} connection{'s'[:rest[0] != '1']}" if rest else work.title

@@ -26,12 +26,16 @@ void session_widen(int fd, int bytes)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
 }
 
+static const struct timeval patience = {.tv_sec = 10};
+
 /* `buffer`: of what it receives, in bytes; 0: as the kernel likes. */
 static int dial(const struct addr *to, bool udp, int buffer)
 {
     struct sockaddr_storage ss;
     socklen_t n = sock_from_addr(to, &ss);
     int fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && !udp)
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (fd >= 0 && buffer)
         session_widen(fd, buffer);
     if (fd < 0 || connect(fd, (struct sockaddr *)&ss, n)) {

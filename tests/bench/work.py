@@ -104,7 +104,8 @@ def _udp(size: int, burst: int, direction: str) -> Work:
 ALL = (
     *map(_bulk, (1, 64, 1000)),
     *map(_request_response, (64, 1000)),
-    Work("latency", "200-byte request/response, one connection", ("causeway", "nginx", "haproxy-copy", "coturn", "direct"),
+    Work("latency", "200-byte request/response, one connection",
+         ("causeway", "nginx", "haproxy-copy", "coturn", "direct"),
          lambda contestant, scale: measure.stream(contestant, scale, "rr", 1), (P50, P99, CPU_PER_MESSAGE)),
     Work("setup", "session set-up, 32 at a time", ("causeway", "coturn"), measure.setup,
          (SESSIONS, CPU_PER_SESSION, SESSION_P50),
