@@ -58,7 +58,7 @@ int alloc_new(struct turn *t, const struct flow *flow, const struct cred *cred, 
     }
     a->flow = *flow;
     a->dialect = dialect;
-    a->id = ++t->table.next_id;
+    a->id = (uint32_t)pool_handle(&t->alloc_pool, a);
     a->session = rand_u64() | 1;
     a->since_ms = t->now_ms;
     a->relay = relay;

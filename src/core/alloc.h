@@ -39,7 +39,7 @@ struct alloc {
     struct flow flow;
     const struct alloc_dialect *dialect;
     struct ms_alloc *ms; /* MS-TURN's own, NULL otherwise */
-    uint32_t id;         /* number space of its channels */
+    uint32_t id;         /* its slot: the number space of its channels */
     uint64_t session;    /* for events */
     uint64_t since_ms;
     uint32_t lifetime_s; /* as last granted */

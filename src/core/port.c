@@ -45,7 +45,7 @@ struct port *port_new(struct port_table *t, void *owner, uint8_t relay)
     struct port *p = pool_new(&t->ports);
     if (!p)
         return NULL;
-    p->id = ++t->next_id;
+    p->id = (uint32_t)pool_handle(&t->ports, p);
     p->owner = owner;
     p->relay = relay;
     list_init(&p->permissions);

@@ -34,7 +34,6 @@ struct port_table {
     struct pool ports, permission_pool, channel_pool, peer_pool;
     struct heap deadlines;
     uint8_t worker; /* high octet of every CONNECTION-ID made here */
-    uint32_t next_id;
 };
 
 struct port_addr_key {
@@ -43,7 +42,7 @@ struct port_addr_key {
 };
 
 struct port {
-    uint32_t id;
+    uint32_t id; /* its slot: no other living port has it */
     uint8_t relay; /* TRANSPORT_UDP or TRANSPORT_TCP */
     bool is_open, is_ending;
     uint32_t permissions_n, channels_n, peers_n;
