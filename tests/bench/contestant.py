@@ -153,7 +153,8 @@ class HaproxySplice(Contestant):
         config.write_text(
             f"global\n maxconn 4096\n maxpipes 2048\n nbthread 1\ndefaults\n mode tcp\n{self.options}"
             f" timeout connect 30s\n timeout client 60s\n timeout server 60s\n"
-            f"listen relay\n bind 127.0.0.1:{self.port} backlog 4096\n server far 127.0.0.1:{self.far_port}\n", encoding="ascii")
+            f"listen relay\n bind 127.0.0.1:{self.port} backlog 4096\n server far 127.0.0.1:{self.far_port}\n",
+            encoding="ascii")
         return ["haproxy", "-f", str(config), "-db"]
 
 

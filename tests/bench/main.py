@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import contestant
 import machine
@@ -48,11 +49,17 @@ def check_machine() -> list[int]:
     """The cores for generator and relay; ends with a message when something is missing."""
     missing = [name for name, program in PROGRAMS.items() if not shutil.which(program, path=search_path())]
     if missing:
-        sys.exit(f"bench: not installed: {', '.join(missing)}; script/bootstrap bench installs them")
+        give_up(f"not installed: {', '.join(missing)}; script/bootstrap bench installs them")
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        sys.exit("bench: two cores are needed, one for the relay and one for the load")
+        give_up("two cores are needed, one for the relay and one for the load")
     return cores[:2]
+
+
+def give_up(why: str) -> NoReturn:
+    """Nothing can be measured."""
+    print(f"bench: {why}", file=sys.stderr)
+    sys.exit(2)
 
 
 def search_path() -> str:
