@@ -78,11 +78,25 @@ static void warn_short_secrets(const struct config *c, struct text *out)
         }
 }
 
+/* Credentials in clear on a network. */
+static void warn_clear_mras(const struct config *c, struct text *out)
+{
+    char buf[ADDR_TEXT_MAX];
+    for (size_t i = 0; i < c->mras.listen_n; i++) {
+        const struct config_mras_listen *l = &c->mras.listen[i];
+        if (!l->is_tls && !(l->local.family == ADDR_V4 && l->local.ip[0] == 127) &&
+            strcmp(addr_format_ip(&l->local, buf), "::1") != 0)
+            text_addf(out, "mras-listen tcp://%s: everybody on the way can read the credentials; use tls://\n",
+                      addr_format(&l->local, buf));
+    }
+}
+
 void config_warnings(const struct config *c, struct text *out)
 {
     warn_open_file(c, out);
     warn_unreadable(c, out);
     warn_short_secrets(c, out);
+    warn_clear_mras(c, out);
 }
 
 void config_help_flags(struct text *out)

@@ -29,6 +29,17 @@ static void say_credential(const struct server *s)
                c->secrets_n ? ", and tokens of a shared secret (causeway user token)" : "");
 }
 
+static void say_mras(const struct config_mras *m)
+{
+    char buf[ADDR_TEXT_MAX];
+    for (size_t i = 0; i < m->listen_n; i++)
+        printf("MRAS        %s://%s for %s\n", m->listen[i].is_tls ? "tls" : "tcp",
+               addr_format(&m->listen[i].local, buf),
+               m->allow_n                            ? "the addresses of mras-allow"
+               : m->listen[i].is_tls && m->client_ca ? "who has a certificate"
+                                                     : "this machine alone");
+}
+
 static void say_start(const struct server *s)
 {
     const struct config *c = s->config;
@@ -36,6 +47,7 @@ static void say_start(const struct server *s)
            c->workers == 1 ? "" : "s", c->realm, c->state);
     say_credential(s);
     turn_uris_each(c, true, say_uri, (void *)(uintptr_t)s);
+    say_mras(&c->mras);
     printf("peers       private, loopback and other special addresses are refused%s\n",
            c->rules_n ? ", but for the rules of the configuration" : "; allow-peer opens some");
     if (!c->cert)

@@ -56,6 +56,21 @@ static void listeners_and_relays(void **state)
     config_free(c);
 }
 
+static void credentials_in_clear_are_warned_of(void **state)
+{
+    char warnings[1000];
+    struct text t = text_of(warnings, sizeof warnings);
+    struct config *c =
+        load_good("mras-relay = a\n"
+                  "mras-listen = {'tcp://127.0.0.1:1', 'tcp://[::1]:1', 'tls://192.0.2.1:1', 'tcp://192.0.2.1:2'}\n");
+    config_warnings(c, &t);
+    assert_non_null(strstr(warnings, "mras-listen tcp://192.0.2.1:2: everybody on the way"));
+    assert_null(strstr(warnings, "tcp://127"));
+    assert_null(strstr(warnings, "tcp://[::1]"));
+    assert_null(strstr(warnings, "192.0.2.1:1"));
+    config_free(c);
+}
+
 static void assert_refused(const char *text, const char *message)
 {
     struct config *c = load(text);
@@ -111,10 +126,8 @@ static void who_may_ask(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        each(nothing_is_served_unasked),
-        each(listeners_and_relays),
-        each(mistakes_are_named),
-        each(who_may_ask),
+        each(nothing_is_served_unasked), each(listeners_and_relays), each(credentials_in_clear_are_warned_of),
+        each(mistakes_are_named),        each(who_may_ask),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,6 +127,25 @@ static void users_are_removed(void **state)
     assert_int_equal(user("", "enable", "alice", "--state", in_folder("state"), NULL), EXIT_REFUSED);
 }
 
+static void mras_credentials_come_from_the_state_directory(void **state)
+{
+    assert_int_equal(user("", "mras", "sip:alice@example.org", "--state", in_folder("state"), NULL), EXIT_OK);
+    assert_int_equal(strncmp(told, "username: AwAAJAAAAAB", 21), 0);
+    assert_non_null(strstr(told, "\nrealm:    causeway\n"));
+    char *keys = strdup(read_file(in_folder("state/mras.keys")));
+    assert_int_equal(user("", "mras", "a", "--json", "--ttl", "1h", "--state", in_folder("state"), NULL), EXIT_OK);
+    assert_non_null(strstr(told, "\"ttl\":3600,"));
+    assert_string_equal(read_file(in_folder("state/mras.keys")), keys);
+    free(keys);
+    assert_int_equal(user("", "mras", "a", "--ttl", "9h", "--state", in_folder("state"), NULL), EXIT_REFUSED);
+    assert_non_null(strstr(said, "longer than mras-lifetime"));
+    char *path = strdup(write_file("with-secret.conf", "secret = s\n")), *dir = strdup(in_folder("other"));
+    assert_int_equal(user("", "mras", "a", "-c", path, "--state", dir, NULL), EXIT_OK);
+    assert_int_equal(access(dir, F_OK), -1); /* nothing is kept, so nothing is made */
+    free(path);
+    free(dir);
+}
+
 static void tokens_come_from_the_configuration(void **state)
 {
     char *path = write_file("f.conf", "secret = a-long-random-secret\nrealm = r\n");
@@ -278,6 +297,7 @@ int main(void)
         each(passwords_are_generated),
         each(users_are_listed),
         each(users_are_removed),
+        each(mras_credentials_come_from_the_state_directory),
         each(tokens_come_from_the_configuration),
         each(the_state_directory_of_the_configuration_counts),
         each(wrong_usage_is_explained),
