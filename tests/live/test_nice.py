@@ -96,7 +96,8 @@ class Nice(LiveTest):
         self.addCleanup(one.close)
         two = Agent(other_kind, "controlled", server, OTHER, OTHER_PASSWORD, messages)
         self.addCleanup(two.close)
-        descriptions = [agent.wait("sdp")[0] for agent in (one, two)]
+        self.agents = (one, two)
+        descriptions = [agent.wait("sdp")[0] for agent in self.agents]
         for text in descriptions:
             self.assertIn(" typ relay", base64.b64decode(text).decode())
         one.tell(descriptions[1])
@@ -104,6 +105,10 @@ class Nice(LiveTest):
         for agent in (one, two):
             self.assertEqual(agent.wait("pair")[:2], [RELAYED, RELAYED])
         return [[int(word) for word in agent.wait("result")] for agent in (one, two)]
+
+    def remarks(self) -> str:
+        """What the agents said of messages that came otherwise than they were sent."""
+        return "\n".join(line for agent in self.agents for line in agent.seen if line.startswith("bad"))
 
     def test_udp(self):
         for got, _, good in self.play("udp", "udp", 4000):
@@ -114,5 +119,5 @@ class Nice(LiveTest):
         for kinds in (("tcp", "tcp"), ("tls", "tls"), ("tcp", "tls")):
             with self.subTest("-".join(kinds)):
                 for got, size, good in self.play(*kinds, 6000):
-                    self.assertEqual((got, good), (6000, 6000))
+                    self.assertEqual((got, good), (6000, 6000), self.remarks())
                     self.assertGreater(size, 3_000_000)
