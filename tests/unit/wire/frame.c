@@ -370,6 +370,73 @@ static void speeches_of_datagrams(void **state)
             fail_msg("%s", cases[i].datagram);
 }
 
+/* ---- pieces of a stream of RFC 4571 ---- */
+
+static size_t next_piece(struct rfc4571_cut *cut, const char *bytes, size_t max, bool hurry)
+{
+    return rfc4571_next(cut, odd_copy(hex(bytes)), max, hurry);
+}
+
+static void pieces_are_packets(void **state)
+{
+    struct rfc4571_cut cut = {0};
+    assert_int_equal(next_piece(&cut, "", 100, false), 0);
+    assert_int_equal(next_piece(&cut, "00", 100, false), 0);
+    assert_int_equal(next_piece(&cut, "0003aabb", 100, false), 0);
+    assert_int_equal(next_piece(&cut, "0003aabbcc0001", 100, false), 5);
+    assert_int_equal(next_piece(&cut, "00000001aa", 100, false), 2);
+    assert_int_equal(next_piece(&cut, "0062", 100, false), 0);
+    assert_memory_equal(&cut, &(struct rfc4571_cut){0}, sizeof cut);
+}
+
+/* In a hurry what is there goes; afterwards the borders are found again. */
+static void pieces_in_a_hurry(void **state)
+{
+    struct rfc4571_cut cut = {0};
+    assert_int_equal(next_piece(&cut, "", 100, true), 0);
+    assert_int_equal(next_piece(&cut, "0005aabb", 100, true), 4);
+    assert_int_equal(cut.owed, 3);
+    assert_int_equal(next_piece(&cut, "cc", 100, false), 1);
+    assert_int_equal(next_piece(&cut, "ddee0001ff", 100, false), 2);
+    assert_int_equal(next_piece(&cut, "0001ff", 100, false), 3);
+    assert_int_equal(next_piece(&cut, "00", 100, true), 1); /* half a length */
+    assert_int_equal(next_piece(&cut, "", 100, false), 0);
+    assert_int_equal(next_piece(&cut, "02aabb0001ff", 100, false), 3);
+    assert_int_equal(next_piece(&cut, "0001ff", 100, true), 3);
+    assert_memory_equal(&cut, &(struct rfc4571_cut){0}, sizeof cut);
+}
+
+/* A packet over the limit does not wait for its end. */
+static void pieces_of_a_long_packet(void **state)
+{
+    struct rfc4571_cut cut = {0};
+    assert_int_equal(next_piece(&cut, "0008aabb", 9, false), 4);
+    assert_int_equal(cut.owed, 6);
+    assert_int_equal(next_piece(&cut, "ccddeeff1122000133", 4, false), 4);
+    assert_int_equal(next_piece(&cut, "1122000133", 4, false), 2);
+    assert_int_equal(next_piece(&cut, "000133", 4, false), 3);
+    assert_int_equal(next_piece(&cut, "0007", 9, false), 0);
+}
+
+/* Whatever the stream holds and however it comes: every byte goes, none twice. */
+static void pieces_lose_nothing(void **state)
+{
+    uint8_t stream[2000];
+    for (size_t i = 0; i < sizeof stream; i++)
+        stream[i] = (uint8_t)(i * i >> 5);
+    for (size_t there = 1; there < 40; there++) {
+        struct rfc4571_cut cut = {0};
+        size_t at = 0;
+        for (int i = 0; at < sizeof stream; i++) {
+            struct span in = span_take(span_of(stream + at, sizeof stream - at), there);
+            size_t n = rfc4571_next(&cut, in, 30, i % 3 == 0);
+            assert_true(n <= in.n && n <= 30);
+            at += n;
+        }
+        assert_int_equal(at, sizeof stream);
+    }
+}
+
 /* RFC 7983 s.7, with the cookie for the first range, and the channels of RFC 5766. */
 static void datagrams_by_first_byte(void **state)
 {
@@ -413,6 +480,10 @@ int main(void)
         cmocka_unit_test(all_first_bytes),
         cmocka_unit_test(speeches_of_datagrams),
         cmocka_unit_test(datagrams_by_first_byte),
+        cmocka_unit_test(pieces_are_packets),
+        cmocka_unit_test(pieces_in_a_hurry),
+        cmocka_unit_test(pieces_of_a_long_packet),
+        cmocka_unit_test(pieces_lose_nothing),
         cmocka_unit_test(speeches_have_names),
     };
     return cmocka_run_group_tests_name("frame", tests, NULL, NULL);
