@@ -109,6 +109,21 @@ static void an_old_secret_verifies_until_it_is_gone(void **state)
     assert_int_equal(judge(&old, &t, &out), ERR_DENIED);
 }
 
+/* An unknown key id costs as much work as a known one, under a key that everybody could guess: it must not open. */
+static void the_stand_in_for_unknown_keys_opens_nothing(void **state)
+{
+    (void)state;
+    struct mras_keys k = keys_of("secret", NULL);
+    struct mras_ticket t = issue(&k, "alice", 1700000000), out;
+    static const uint8_t zeros[SHA256_SIZE];
+    uint8_t mac[SHA256_SIZE];
+    t.username[12] ^= 1; /* key id */
+    struct span body = span_of(t.username, 36);
+    assert_int_equal(hmac_sha256(span_of(zeros, sizeof zeros), &body, 1, mac), 0);
+    memcpy(t.username + 36, mac, 20);
+    assert_int_equal(judge(&k, &t, &out), ERR_DENIED);
+}
+
 static void tickets_differ_and_their_client_does_not(void **state)
 {
     (void)state;
@@ -142,6 +157,7 @@ int main(void)
         cmocka_unit_test(every_changed_bit_is_refused),
         cmocka_unit_test(other_lengths_are_refused),
         cmocka_unit_test(an_old_secret_verifies_until_it_is_gone),
+        cmocka_unit_test(the_stand_in_for_unknown_keys_opens_nothing),
         cmocka_unit_test(tickets_differ_and_their_client_does_not),
         cmocka_unit_test(without_a_secret_there_is_nothing),
     };
