@@ -1,4 +1,4 @@
-"""What every live test stands on: one server for each test class, clients, peers, and a look at the server afterwards."""
+"""What every live test stands on: a server for each class, clients, peers, and a look at the server afterwards."""
 
 from __future__ import annotations
 

@@ -219,7 +219,8 @@ class CausewayServer(Server):
 
     def command(self) -> list[str]:
         given = self.options
-        words = [self.program(), "serve", "--log", given.log, "--log-level", "debug", "--state", str(self.folder / "state")]
+        words = [self.program(), "serve", "--log", given.log, "--log-level", "debug"]
+        words += ["--state", str(self.folder / "state")]
         if not given.self_test:
             words.append("--no-self-test")
         if given.config:

@@ -1,4 +1,4 @@
-"""`python3 -m turnclient expose`: the command that carries a local service to a relayed address, as the demo uses it."""
+"""`python3 -m turnclient expose`: carries a local service to a relayed address, as the demo uses it."""
 
 from __future__ import annotations
 

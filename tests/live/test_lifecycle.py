@@ -154,8 +154,9 @@ class Refusing(LifeTest):
         self.assertRegex(error.output, r"causeway\.conf:2:")
 
     def test_flags(self):
-        for extra in (("--allow-peer", "10.0.0.0/99"), ("--deny-peer", "10.0.0"), ("--no-such-flag",), ("--user", "nocolon"),
-                      ("--relay-ports", "50000-40000"), ("--relay-ports", "80-90"), ("--workers", "many"),
+        for extra in (("--allow-peer", "10.0.0.0/99"), ("--deny-peer", "10.0.0"), ("--no-such-flag",),
+                      ("--user", "nocolon"), ("--relay-ports", "50000-40000"), ("--relay-ports", "80-90"),
+                      ("--workers", "many"),
                       ("--listen", "ftp://127.0.0.1:1"), ("--listen", "127.0.0.1:99999"), ("--relay-ip", "somewhere"),
                       ("--cert", "/nonexistent"), ("--log", "xml"), ("stray",)):
             with self.subTest(extra=extra):

@@ -1,4 +1,7 @@
-"""Quotas, caps and rates: refused with the right code, given back at the end, and bytes are delayed, never lost (checklist S26 to S29, S42 to S49)."""
+"""Quotas, caps and rates (checklist S26 to S29, S42 to S49).
+
+Refused with the right code, given back at the end; bytes of streams are delayed, never lost.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ RETURN_S = 10.0
 class LimitTest(LiveTest):
     """Helper: allocations until one is refused."""
 
-    def allocate(self, user: str = USER, kind: str = "udp", protocol: int = value.UDP, source: str = "") -> tuple[Client, int]:
+    def allocate(self, user: str = USER, kind: str = "udp", protocol: int = value.UDP,
+                 source: str = "") -> tuple[Client, int]:
         """A client and the code of its Allocate."""
         client = self.client(kind, user, source)
         return client, client.try_call(allocate_request(protocol)).code
@@ -174,7 +178,8 @@ class PerAllocation(LimitTest):
         self.assertTrue(ends(peer))
         peer.close()
         end = time.monotonic() + RETURN_S
-        while (code := relay.client.try_call(peer_request(Method.CONNECT, listener[3].getsockname())).code) in (486, 508):
+        request = peer_request(Method.CONNECT, listener[3].getsockname())
+        while (code := relay.client.try_call(request).code) in (486, 508):
             self.assertLess(time.monotonic(), end, "the place was not given back")
             time.sleep(0.1)
         self.assertEqual(code, 0)
@@ -224,7 +229,7 @@ class Bandwidth(Pairing):
         return time.monotonic() - began
 
     def test_both_directions(self):
-        # a token bucket may hold a second's worth, buffers of the kernel are not counted: half the time must have passed
+        # a bucket may hold a second's worth, buffers of the kernel are not counted: half the time must have passed
         at_least = self.SIZE / self.RATE / 2
         relay = self.tcp()
         client, peer = self.joined(relay)
@@ -369,7 +374,7 @@ class GuessingIds(LimitTest):
 @causeway_only
 @unittest.skipUnless(shutil.which("prlimit"), "prlimit is not installed")
 class FewDescriptors(LimitTest):
-    """The kernel's limit of open files is met: 508 or a refused connection, and everything else goes on (checklist S51)."""
+    """At the kernel's limit of open files: 508 or a refused connection, and everything else goes on (checklist S51)."""
 
     options = Options(prefix=("prlimit", "--nofile=64:64", "--"))
 

@@ -1,4 +1,4 @@
-"""Who may be a peer: nothing special or private by default, in any notation (checklist S1 to S5), and CIDR rules to the bit."""
+"""Who may be a peer: by default nothing special or private, in any notation (S1 to S5); CIDR rules to the bit."""
 
 from __future__ import annotations
 

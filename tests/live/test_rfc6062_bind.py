@@ -1,4 +1,4 @@
-"""ConnectionBind (RFC 6062 s.4.4, s.5.4): failures are answered, the connection stays usable, only success uses the id up."""
+"""ConnectionBind (RFC 6062 s.5.4): failures are answered on a usable connection, only success uses the id up."""
 
 from __future__ import annotations
 

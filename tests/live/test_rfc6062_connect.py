@@ -1,4 +1,4 @@
-"""TCP allocations, Connect and ConnectionAttempt (RFC 6062 s.4, s.5): who may, who is told what, and nobody waits for a dead peer."""
+"""TCP allocations, Connect and ConnectionAttempt (RFC 6062 s.5): who may, who is told what, who waits for nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a TCP relay carries arrives whole, in order, both ways, whoever is early, slow, or closes first (RFC 6062 s.5.4, s.5.5)."""
+"""What a TCP relay carries arrives whole, both ways, whoever is early, slow or closes first (RFC 6062 s.5.4, s.5.5)."""
 
 from __future__ import annotations
 
@@ -334,4 +334,5 @@ class RelayToRelay(LiveTest):
 
 def load_tests(loader, _tests, _pattern):
     """Leave the mix-ins out."""
-    return load_concrete(loader, StreamAfterConnect, StreamAfterAttempt, StreamOverTls, BackPressure, ManyPeers, RelayToRelay)
+    return load_concrete(loader, StreamAfterConnect, StreamAfterAttempt, StreamOverTls, BackPressure, ManyPeers,
+                         RelayToRelay)

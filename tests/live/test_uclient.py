@@ -26,7 +26,8 @@ class UclientTest(LiveTest):
     weight = 2
     HOST = "127.0.0.1"
 
-    def run_client(self, *options: str, password: str = PASSWORD, count: int = 20, size: int = 500) -> tuple[int, int, int]:
+    def run_client(self, *options: str, password: str = PASSWORD, count: int = 20,
+                   size: int = 500) -> tuple[int, int, int]:
         """Exit status, messages sent, messages received."""
         command = [PROGRAM, *options, "-n", str(count), "-l", str(size), "-u", USER, "-w", password,
                    "-p", str(self.server.port), self.HOST]

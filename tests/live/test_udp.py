@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
+import struct
 import time
 
 from case import OTHER, PEER_IP, QUIET_S, LiveTest, causeway_only, credential, slow
@@ -12,6 +14,7 @@ from stream import ends, pattern
 from turnclient import Address, At, Client, Message, Method, UdpAllocation, allocate_request, peer_request, value
 
 MAX_LIFETIME_S = 3600
+SO_ATTACH_FILTER = 26
 
 
 class Allocating(LiveTest):
@@ -46,8 +49,8 @@ class Allocating(LiveTest):
         self.assert_code(relay.client.try_call(allocate_request(value.UDP)), 437)
 
     def test_437_without_allocation(self):
-        for request in (Message(Method.REFRESH), peer_request(Method.CREATE_PERMISSION, (PEER_IP, 0)),
-                        peer_request(Method.CHANNEL_BIND, (PEER_IP, 9)).add(At.CHANNEL_NUMBER, value.channel_number(0x4000))):
+        channel = peer_request(Method.CHANNEL_BIND, (PEER_IP, 9)).add(At.CHANNEL_NUMBER, value.channel_number(0x4000))
+        for request in (Message(Method.REFRESH), peer_request(Method.CREATE_PERMISSION, (PEER_IP, 0)), channel):
             with self.subTest(method=request.method):
                 self.assert_code(self.client().try_call(request), 437)
 
@@ -81,9 +84,9 @@ class Allocating(LiveTest):
     def test_441_foreign_user(self):
         relay = self.udp()
         relay.client.credential = credential(OTHER)
+        channel = peer_request(Method.CHANNEL_BIND, (PEER_IP, 9)).add(At.CHANNEL_NUMBER, value.channel_number(0x4000))
         requests = (Message(Method.REFRESH).add(At.LIFETIME, value.u32(0)),
-                    peer_request(Method.CREATE_PERMISSION, ("127.0.0.3", 0)),
-                    peer_request(Method.CHANNEL_BIND, (PEER_IP, 9)).add(At.CHANNEL_NUMBER, value.channel_number(0x4000)))
+                    peer_request(Method.CREATE_PERMISSION, ("127.0.0.3", 0)), channel)
         for request in requests:
             with self.subTest(method=request.method):
                 self.assert_code(relay.client.try_call(request), 441)
@@ -108,6 +111,14 @@ class Allocating(LiveTest):
         self.assertEqual(ports[0] % 2, 0)
         self.assertEqual(ports[1], ports[0] + 1)
         self.assert_code(self.allocate((At.RESERVATION_TOKEN, token)), 508)
+
+    def test_reserved_port_is_held(self):
+        response = self.allocate((At.EVEN_PORT, b"\x80"))
+        self.assert_code(response, 0)
+        port = value.read_xor_address(response.get(At.XOR_RELAYED_ADDRESS), response.txid).port + 1
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+            with self.assertRaises(OSError, msg=f"any program can take the reserved port {port}"):
+                thief.bind(("127.0.0.1", port))
 
     def test_reservation_unknown_or_contradictory(self):
         self.assert_code(self.allocate((At.RESERVATION_TOKEN, os.urandom(8))), 508)
@@ -337,10 +348,11 @@ class Carrying(LiveTest):
         self.addCleanup(tap.close)
         tap.bind(("lo", 0x0800))
         relay, peer = self.udp(), self.udp_peer()
+        _listen_for(tap, relay.relayed.port)
         for extra, is_set in (((), False), (((At.DONT_FRAGMENT, b""),), True)):
             relay.send(peer.getsockname(), b"marked", *extra)
             peer.recv(100)
-            self.assertEqual(_has_df(tap, relay.relayed.port, peer.getsockname()[1]), is_set, f"DONT-FRAGMENT {is_set}")
+            self.assertEqual(_has_df(tap, peer.getsockname()[1]), is_set, f"DONT-FRAGMENT {is_set}")
 
     def test_icmp_reaches_the_client(self):
         relay, peer = self.udp(), self.udp_peer()
@@ -555,12 +567,18 @@ def _indication(message: Message) -> Message:
     return message
 
 
-def _has_df(tap: socket.socket, source: int, target: int) -> bool | None:
-    """The DF bit of the next UDP packet between these ports."""
-    tap.settimeout(5)
+def _listen_for(tap: socket.socket, port: int) -> None:
+    """Let the kernel pass only IPv4 packets of UDP from this port; others may keep the wire busy."""
+    program = ((0x30, 0, 0, 9), (0x15, 0, 3, 17), (0x28, 0, 0, 20), (0x15, 0, 1, port), (0x06, 0, 0, 0xFFFF),
+               (0x06, 0, 0, 0))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
+    tap.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(code)))
+
+
+def _has_df(tap: socket.socket, target: int) -> bool:
+    """The DF bit of the next packet to this port."""
+    tap.settimeout(10)
     while True:
         packet = tap.recv(65536)
-        head = (packet[0] & 15) * 4
-        ports = int.from_bytes(packet[head : head + 2], "big"), int.from_bytes(packet[head + 2 : head + 4], "big")
-        if packet[9] == 17 and ports == (source, target):
+        if int.from_bytes(packet[22:24], "big") == target:
             return bool(packet[6] & 0x40)

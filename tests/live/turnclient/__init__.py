@@ -19,7 +19,9 @@ prints `relayed ADDR:PORT`, keeps the allocation and the permission alive, leads
 service, and on SIGTERM prints one JSON line: connections, bytes to_peer and from_peer.
 """
 
-from .allocation import Allocation, TcpAllocation, UdpAllocation, allocate_request, bind_request, peer_request, taken_socket
+from .allocation import (
+    Allocation, TcpAllocation, UdpAllocation, allocate_request, bind_request, peer_request, taken_socket,
+)
 from .client import Client, NoAnswer, Refused
 from .credential import Credential, make_key, rest_user, security_bits, user_hash
 from .stun import At, Attribute, Cls, Message, Method, StunError
@@ -29,6 +31,6 @@ from .value import Address
 __all__ = [
     "Address", "Allocation", "At", "Attribute", "Client", "Closed", "Cls", "Credential", "Dtls", "Message", "Method",
     "NoAnswer", "Refused", "StunError", "Tcp", "TcpAllocation", "Tls", "Transport", "Udp", "UdpAllocation",
-    "allocate_request", "bind_request", "careless_context", "end_writing", "make_key", "open_transport", "peer_request", "rest_user",
-    "security_bits", "taken_socket", "user_hash",
+    "allocate_request", "bind_request", "careless_context", "end_writing", "make_key", "open_transport",
+    "peer_request", "rest_user", "security_bits", "taken_socket", "user_hash",
 ]
