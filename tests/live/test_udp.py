@@ -112,14 +112,6 @@ class Allocating(LiveTest):
         self.assertEqual(ports[1], ports[0] + 1)
         self.assert_code(self.allocate((At.RESERVATION_TOKEN, token)), 508)
 
-    def test_reserved_port_is_held(self):
-        response = self.allocate((At.EVEN_PORT, b"\x80"))
-        self.assert_code(response, 0)
-        port = value.read_xor_address(response.get(At.XOR_RELAYED_ADDRESS), response.txid).port + 1
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
-            with self.assertRaises(OSError, msg=f"any program can take the reserved port {port}"):
-                thief.bind(("127.0.0.1", port))
-
     def test_reservation_unknown_or_contradictory(self):
         self.assert_code(self.allocate((At.RESERVATION_TOKEN, os.urandom(8))), 508)
         self.assert_code(self.allocate((At.RESERVATION_TOKEN, bytes(8)), (At.EVEN_PORT, b"\x00")), 400)
