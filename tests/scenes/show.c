@@ -186,30 +186,41 @@ void show_to_client(struct stage *s, const struct act *act)
     text_add(&s->out, "\n");
 }
 
+/* How the fields of an event are shown, in this order. */
+static const struct {
+    uint8_t field;
+    enum { WORD, QUOTED, NUMBER, ADDRESS } how;
+    const char *key;
+} shown[] = {
+    {EVF_USER, WORD, ""},
+    {EVF_METHOD, WORD, ""},
+    {EVF_CODE, NUMBER, ""},
+    {EVF_PEER, ADDRESS, "peer="},
+    {EVF_RULE, QUOTED, ""},
+    {EVF_REASON, QUOTED, ""},
+    {EVF_BYTES_UP, NUMBER, "up="},
+    {EVF_BYTES_DOWN, NUMBER, "down="},
+    {EVF_DROPPED, NUMBER, "dropped="},
+    {EVF_CLOSED_BY, QUOTED, ""},
+};
+
 void show_event(struct stage *s, const struct ev *e)
 {
-    static const uint8_t shown[] = {EVF_USER,     EVF_METHOD,     EVF_CODE,    EVF_RULE,     EVF_REASON,
-                                    EVF_BYTES_UP, EVF_BYTES_DOWN, EVF_DROPPED, EVF_CLOSED_BY};
+    char buf[ADDR_TEXT_MAX];
     if (s->is_quiet)
         return;
     text_addf(&s->out, "> event %s", ev_kind_name(e->kind));
-    for (size_t i = 0; i < sizeof shown; i++) {
-        const struct ev_value *v = ev_find(e, shown[i]);
-        bool is_word = shown[i] == EVF_USER || shown[i] == EVF_METHOD;
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        const struct ev_value *v = ev_find(e, shown[i].field);
         if (!v)
             continue;
-        if (is_word)
-            text_addf(&s->out, " %.*s", (int)ev_text_of(e, v).n, (const char *)ev_text_of(e, v).p);
-        else if (shown[i] == EVF_RULE || shown[i] == EVF_REASON || shown[i] == EVF_CLOSED_BY)
-            show_quoted(s, ev_text_of(e, v));
-        else if (shown[i] == EVF_BYTES_UP)
-            text_addf(&s->out, " up=%llu", (unsigned long long)v->u64);
-        else if (shown[i] == EVF_BYTES_DOWN)
-            text_addf(&s->out, " down=%llu", (unsigned long long)v->u64);
-        else if (shown[i] == EVF_DROPPED)
-            text_addf(&s->out, " dropped=%llu", (unsigned long long)v->u64);
-        else
-            text_addf(&s->out, " %llu", (unsigned long long)v->u64);
+        struct span text = shown[i].how == WORD || shown[i].how == QUOTED ? ev_text_of(e, v) : span_of(NULL, 0);
+        switch (shown[i].how) {
+        case WORD: text_addf(&s->out, " %.*s", (int)text.n, (const char *)text.p); break;
+        case QUOTED: show_quoted(s, text); break;
+        case NUMBER: text_addf(&s->out, " %s%llu", shown[i].key, (unsigned long long)v->u64); break;
+        case ADDRESS: text_addf(&s->out, " %s%s", shown[i].key, show_addr(s, &v->addr, buf)); break;
+        }
     }
     text_add(&s->out, "\n");
 }

@@ -178,6 +178,22 @@ static void a_permission_lapses_under_a_channel(void **state)
     nothing_is_left();
 }
 
+/* A lapsed one is looked at every 300 s, and goes when no channel rests on it any more. */
+static void a_lapsed_permission_goes_after_its_channels(void **state)
+{
+    permit(r.port, peer(9, 1), NOW);
+    assert_int_equal(bind_channel(r.port, 0x4000, peer(9, 1), NOW + 1000), 0);
+    tick(NOW + CHANNEL_MS);
+    assert_int_equal(r.port->channels_n, 1);
+    tick(NOW + 3 * PERMISSION_MS - 1);
+    assert_int_equal(r.port->channels_n, 0);
+    assert_int_equal(r.port->permissions_n, 1);
+    tick(NOW + 3 * PERMISSION_MS);
+    assert_int_equal(r.port->permissions_n, 0);
+    port_free(&r.table, r.port, r.acts);
+    nothing_is_left();
+}
+
 /* Taking a permission away takes its channels along, and nobody else's. */
 static void a_revoked_permission_takes_its_channels_along(void **state)
 {
@@ -273,6 +289,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_channel_is_found_from_both_sides, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_expired_channel_is_replaced, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_permission_lapses_under_a_channel, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_lapsed_permission_goes_after_its_channels, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_revoked_permission_takes_its_channels_along, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_port_goes_with_all_it_has, set_up, tear_down),
         cmocka_unit_test_setup_teardown(connection_ids_are_unique_and_name_their_worker, set_up, tear_down),
