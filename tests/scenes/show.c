@@ -201,6 +201,9 @@ static const struct {
     {EVF_BYTES_UP, NUMBER, "up="},
     {EVF_BYTES_DOWN, NUMBER, "down="},
     {EVF_DROPPED, NUMBER, "dropped="},
+    {EVF_PACKETS_UP, NUMBER, "packets-up="},
+    {EVF_PACKETS_DOWN, NUMBER, "packets-down="},
+    {EVF_DURATION, NUMBER, "ms="},
     {EVF_CLOSED_BY, QUOTED, ""},
 };
 

@@ -307,6 +307,40 @@ static void one_ends_with_all_its_connections(void **state)
     books_are_empty();
 }
 
+/* What a socket still says after its port or peer is gone reaches nobody. */
+static void stale_handles_are_harmless(void **state)
+{
+    const struct stun_icmp icmp = {3, 3, 0};
+    struct addr from = peer(9);
+    assert_int_equal(ask(&r.clients[0], &(struct wish){.method = STUN_ALLOCATE, .protocol = 17}), 0);
+    assert_int_equal(ask(&r.clients[1], &(struct wish){.method = STUN_ALLOCATE, .protocol = 6}), 0);
+    assert_true(make_pair(&r.clients[1], &r.clients[2], 7));
+    turn_client_closed(r.turn, &r.clients[0].flow, r.acts);
+    turn_client_closed(r.turn, &r.clients[1].flow, r.acts);
+    carry_out_all();
+    books_are_empty();
+    for (unsigned i = 0; i < r.links_n; i++) {
+        uint64_t handle = r.links[i].handle;
+        turn_peer_datagram(r.turn, handle, &from, span_str("x"), r.acts);
+        turn_peer_icmp(r.turn, handle, &from, &icmp, r.acts);
+        assert_int_equal(turn_peer_accepted(r.turn, handle, &from, NULL, r.acts), 0);
+        turn_dialing(r.turn, handle, &from);
+        turn_dialed(r.turn, handle, 0, NULL, NULL, r.acts);
+        turn_pair_ended(r.turn, handle, 1, 2, "peer", "late", r.acts);
+        turn_peer_lost(r.turn, handle, r.acts);
+    }
+    turn_client_closed(r.turn, &r.clients[0].flow, r.acts);
+    turn_channel_data(r.turn, &r.clients[0].flow, 0x4000, span_str("x"), r.acts);
+    assert_null(acts_next(r.acts));
+    assert_int_equal(r.acts->events_n, 0);
+    /* A dial that ended well for nobody is dropped. */
+    turn_dialed(r.turn, r.links[r.links_n - 1].handle, 0, NULL, &r, r.acts);
+    struct act *act = acts_next(r.acts);
+    assert_non_null(act);
+    assert_int_equal(act->kind, ACT_DROP_PEER);
+    assert_ptr_equal(act->link, &r);
+}
+
 /* ---- without memory ---- */
 
 /* A life of two allocations with everything in it; requests may be refused for want of memory, and with nothing else.
@@ -399,6 +433,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(many_expire_in_the_same_millisecond, set_up, tear_down),
         cmocka_unit_test_setup_teardown(all_end_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_ends_with_all_its_connections, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stale_handles_are_harmless, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_failing_call_is_survived, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_machine_is_made_whole_or_not_at_all, set_up, tear_down),
     };
